@@ -1,1 +1,1 @@
-"""The supervisor: starts an engine's children, starts them again when they die, ends them in order."""
+"""The supervisor: starts an engine's child processes, restarts those that die, and stops them in order."""

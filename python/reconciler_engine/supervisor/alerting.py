@@ -1,4 +1,4 @@
-"""Alerting: looks at the engine and its series, and tells the operator's webhook of conditions that began or ended."""
+"""Alerting: checks the engine and its series, and posts to the operator's webhook when a condition begins or ends."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ _logger = logging.getLogger(__name__)
 
 
 class Alerting:
-    """Tells the webhook of conditions, each once at its beginning and once at its end; no pass waits for it.
+    """Posts each condition to the webhook once at its beginning and once at its end; passes never wait for that.
 
-    Redis keeps the conditions that were told: a restart tells none again, and of several nodes one tells those they
-    share. While Redis is away this process remembers.
+    Posted conditions are kept in Redis, so a restarted engine does not post them again, and a condition that several
+    nodes see is posted by one of them. While Redis is away, this process keeps them in memory.
     """
 
     def __init__(self, passes: ScheduledPasses, reports: ReportSource) -> None:
@@ -62,7 +62,7 @@ class Alerting:
 
     @contextmanager
     def noting_failure(self) -> Iterator[None]:
-        """Note which role was given up, if that ends the block: it is the last word."""
+        """Remember a `RoleFailed` that ends the block; the engine's last post tells of it."""
         try:
             yield
         except BaseException as error:
@@ -70,7 +70,7 @@ class Alerting:
             raise
 
     async def run(self) -> None:
-        """Look and tell until cancelled."""
+        """Check and post until cancelled."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._sender.run)
@@ -80,10 +80,10 @@ class Alerting:
                         try:
                             await self._look()
                         except Exception:
-                            # A fault of ours here must not end the engine.
+                            # A defect in alerting must not end the engine.
                             _logger.exception("alerts were not looked for")
         finally:
-            # An engine that ends since a role was given up says so first.
+            # If the engine ends because a role was given up, post that first.
             with trio.move_on_after(_LAST_WORD_S, shield=True):
                 await self._say_last_word()
 
@@ -128,7 +128,7 @@ class Alerting:
         return self._passes.parts.config.alert_after_ms if kind is Alert.SERIES else AFTER_MS.get(kind, 0)
 
     async def _adopt(self, now: int) -> None:
-        """Take over the posts of earlier processes, once Redis can be read."""
+        """Read from Redis, once, the conditions that earlier processes posted; retried while Redis is away."""
         if self._adopted:
             return
         try:
@@ -143,7 +143,7 @@ class Alerting:
                 self._book.adopt(Condition(Alert(kind), subject, "as told before"), since, now)
 
     async def _tell(self, notices: Sequence[Notice], engine: EngineStatus, now: int) -> None:
-        """Post conditions that were not told yet, those of one kind together."""
+        """Post notices that were not posted yet, with one post for each kind."""
         ordered = sorted(notices, key=lambda one: (not one.is_over, one.condition.alert))
         for (is_over, kind), group in groupby(ordered, key=lambda one: (one.is_over, one.condition.alert)):
             told = await self._claim([*group], is_over=is_over)
@@ -153,7 +153,7 @@ class Alerting:
                 _logger.warning("alert", extra={**extra, "first": f"{told[0].condition.subject}"})
 
     async def _claim(self, notices: list[Notice], *, is_over: bool) -> list[Notice]:
-        """Return those that no other node has told; all of them where Redis does not say."""
+        """Return the notices that no other node has posted; all of them if Redis is away."""
         names = {one.condition.name: one.since for one in notices}
         alone = self._unnoted & names.keys()
         self._unnoted -= alone
@@ -167,7 +167,7 @@ class Alerting:
 
 
 def as_object(kind: Alert, notices: Sequence[Notice], engine: EngineStatus, now: int) -> dict[str, Any]:
-    """Return the post about conditions of one kind that all began, or all ended."""
+    """Return the JSON object to post: conditions of one kind that all began or all ended."""
     return {
         "alert": kind.value,
         "phase": "end" if notices[0].is_over else "begin",

@@ -1,4 +1,4 @@
-"""The list of an engine's children: shown by the status, ended together."""
+"""The list of an engine's child processes."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ _LONGEST_SILENCE_S = 2 * BEATS_MISSED * BEAT_S
 
 
 class ChildList:
-    """The children of one engine, one or more a role."""
+    """The child processes of one engine; a role has one or more."""
 
     def __init__(self, pid: int) -> None:
-        """Begin with the supervisor itself, whose process is `pid`, started about now."""
+        """Create a list without children; `pid` is the supervisor's process, started about now."""
         self._pid = pid
         self._started_at = trio.current_time()
         self._children: list[tuple[str, RestartingChild]] = []
 
     def add(self, child: RestartingChild, *, role: str) -> None:
-        """List a child for as long as the engine lives, also while it is being started again."""
+        """Add a child; it stays listed while it restarts and until the engine ends."""
         self._children.append((role, child))
 
     def kill(self, *, but: str = "") -> None:
-        """End every child this moment, except those of one role."""
+        """Kill every child at once, except children with the role `but`."""
         for role, child in self._children:
             if role != but:
                 child.kill()
 
     def is_well(self) -> bool:
-        """Whether every child beats, or is being started again; one that hangs is replaced before this says no."""
+        """Return False if a child has sent no beat for twice the time after which a hanging child is killed."""
         now = trio.current_time()
         return all(
             child.running is None or now - child.running.beat_at < _LONGEST_SILENCE_S for _, child in self._children
         )
 
     def processes(self) -> tuple[ProcessStatus, ...]:
-        """Return every process as of now, the supervisor first; one that is being started again has no pid."""
+        """Return the status of every process, the supervisor first; a child that is restarting has no pid."""
         now = trio.current_time()
         supervisor = ProcessStatus(
             role="supervisor",
@@ -53,7 +53,7 @@ class ChildList:
         return (supervisor, *(_status(role, child, now) for role, child in self._children))
 
     def figures(self) -> metrics.Figures:
-        """Return the counts of all processes so far, this one and the dead included."""
+        """Return the summed metrics of all processes, including this one and children that have ended."""
         return metrics.total([metrics.figures(), *(child.figures for _, child in self._children)])
 
 

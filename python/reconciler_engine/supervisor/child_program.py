@@ -1,7 +1,7 @@
-"""The program of a child with a role: read the spec, hold the lifeline, do the role, beat once a second.
+"""The program of a child with a role: reads its spec, watches the lifeline, runs the role, sends a beat every second.
 
-Standard input brings the spec, one line of JSON, and is the lifeline from then on. Standard output carries the beats
-and nothing else. Standard error is the log.
+Standard input carries the spec (one line of JSON) and is the lifeline afterwards. Standard output carries only beats.
+Standard error is the log.
 """
 
 from __future__ import annotations
@@ -35,30 +35,30 @@ _ORPHANED = 70
 
 
 class Role(Protocol):
-    """Work of a child."""
+    """The work of a child."""
 
     async def run(self, *, task_status: trio.TaskStatus[Any]) -> None:
-        """Do the role until drained; report started when it can be of use, with a message for the parent, if any."""
+        """Work until drained; call `task_status.started` when ready, with an optional message for the parent."""
 
     def drain(self) -> None:
-        """Take nothing new; `run` returns when the work in hand is done."""
+        """Start no new work; `run` returns when the current work is done."""
 
     @property
     def tasks_done(self) -> int:
-        """Useful things done so far."""
+        """Units of work done so far; a child that dies with 0 counts as fruitless."""
 
 
 RoleRunner = Callable[[dict[str, Any], Callable[[Role], Awaitable[None]]], Awaitable[None]]
-"""Opens the resources of a role, from the spec's message, and calls back with the role; closes them afterwards."""
+"""Opens a role's resources from the spec's message, calls the callback with the role, then closes the resources."""
 
 
 def main() -> None:
-    """Run as a child; exits 0 when drained, 78 where the configuration cannot work, 75 where others must end first."""
-    # The parent alone obeys a Ctrl-C in the terminal.
+    """Run as a child; exit with 0 when drained, 78 for an unusable configuration, 75 if another engine must end."""
+    # Only the parent reacts to Ctrl-C in the terminal.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # SIGABRT from a parent that misses our beats prints every stack.
+    # A parent that misses our beats sends SIGABRT, which now prints all stacks.
     faulthandler.enable()
-    # The spec may hold the key, the token of the pages, the password of Redis.
+    # The spec may contain the API key, the token of the pages or the password of Redis.
     keep_memory_secret()
     spec = json.loads(_read_line(0))
     _hold_lifeline(0)
@@ -88,8 +88,8 @@ def _tell(group: BaseExceptionGroup) -> None:
 
 
 async def _serve(runner: RoleRunner, spec: dict[str, Any], beats: Beats) -> None:
-    # From the receiver's end on. A signal to a whole group comes beside the parent's: the second must not kill a child
-    # that has drained, on any of its threads.
+    # Ignore SIGTERM once the receiver is closed. A signal to the process group can arrive after the parent's signal and
+    # must not kill a child that has already drained.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with trio.open_signal_receiver(signal.SIGTERM) as terminations:
 
@@ -104,7 +104,7 @@ async def _serve(runner: RoleRunner, spec: dict[str, Any], beats: Beats) -> None
                 nursery.cancel_scope.cancel()
             if scope.cancelled_caught:
                 _logger.info("cancelled what was still in hand", extra={"after_s": DRAIN_S})
-            # The last report has the figures since the one before.
+            # Send the metrics since the previous beat.
             beats.say(role.tasks_done, facts)
 
         await runner(spec, do)
@@ -123,7 +123,7 @@ async def _keep_beating(role: Role, facts: Mapping[str, object], beats: Beats) -
 
 
 class Beats:
-    """The pipe that beats go into, a line each. A parent that has stopped reading, or is gone, holds nobody up."""
+    """Writes beats to a pipe, one line each; never blocks, even if the parent does not read or has died."""
 
     def __init__(self, descriptor: int) -> None:
         os.set_blocking(descriptor, False)
@@ -131,11 +131,11 @@ class Beats:
         self._unsaid = b""
 
     def say(self, done: int, facts: Mapping[str, object]) -> None:
-        """Report the figures so far, and messages for the parent.
+        """Send a beat with the work done, the metrics so far and the message for the parent.
 
-        A beat says all, so that the newest is enough and a lost one is not missed.
+        Each beat is complete, so that the newest replaces all earlier ones and a lost beat does not matter.
         """
-        # A line that went out in part is finished first, instead of another one.
+        # If the last line was written only in part, finish it instead of starting a new one.
         if not self._unsaid:
             beat = {**facts, "done": done, "figures": metrics.figures()}
             self._unsaid = json.dumps(beat, separators=(",", ":")).encode() + b"\n"
@@ -144,7 +144,7 @@ class Beats:
 
 
 def _read_line(descriptor: int) -> bytes:
-    """Read up to the first newline and not a byte further: the rest of the pipe is the lifeline's."""
+    """Read the first line; the parent sends nothing after it, and the pipe then serves as the lifeline."""
     line = bytearray()
     while not line.endswith(b"\n") and len(line) < _SPEC_LIMIT:
         received = os.read(descriptor, 65_536)
@@ -155,10 +155,10 @@ def _read_line(descriptor: int) -> bytes:
 
 
 def _hold_lifeline(descriptor: int) -> None:
-    """End this process with `_ORPHANED` as soon as `descriptor`, a pipe's reading end, is at its end.
+    """End this process with `_ORPHANED` as soon as the pipe that `descriptor` reads from is closed at its other end.
 
-    The watcher is a native thread, which needs no interpreter, so that even a child whose Python is stuck ends; without
-    the native module it is a Python thread, which cannot act while native code holds the interpreter.
+    A native thread watches the pipe, so that a child ends even while its Python code is stuck. Without the native
+    module a Python thread watches, which cannot act while native code holds the interpreter.
     """
     try:
         native = importlib.import_module("reconciler_engine._native")

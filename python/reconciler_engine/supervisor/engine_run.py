@@ -1,6 +1,6 @@
-"""The run of an engine over its cache: workers, then the schedule; ended the other way round.
+"""Runs an engine over its cache: starts the workers, then the schedule; stops them in reverse order.
 
-The supervisor itself asks the exchange nothing.
+The supervisor itself sends no requests to the exchange.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ _logger = logging.getLogger(__name__)
 async def run_engine(
     spec: EngineSpec, read_spec: Callable[[], Awaitable[EngineSpec]], orders: Orders, manager: ServiceManager
 ) -> None:
-    """Run workers and schedule until told to stop; return when everything in hand is done.
+    """Run workers and schedule until told to stop; return when the work in hand is done.
 
     Args:
         spec: Parts of the engine to run.
-        read_spec: Reads the settings again; an error of it leaves everything as it is.
+        read_spec: Reads the settings again; if it raises, the engine keeps its settings.
         orders: The operator's orders.
-        manager: Is told how the engine stands.
+        manager: Service manager, which is told the engine's state.
 
     Raises:
         ConfigError: Redis does not accept the credentials, or is too old.
         OtherProtocol: An engine of another protocol works on the same candles.
         RoleFailed: A role was given up.
-        StoreUnavailable: Redis is not there at the start.
+        StoreUnavailable: Redis cannot be reached at the start.
     """
     async with open_parts(spec.config, spec.redis_url, owns_server=spec.owns_server, identity=spec.identity) as parts:
         info = await check_server(parts.client)
@@ -72,12 +72,12 @@ async def _run(
     orders: Orders,
     manager: ServiceManager,
 ) -> None:
-    # A start says that the cause of a key's refusals is put in order.
+    # Lift the block of a refused key: the operator may have mended the cause before this start.
     await parts.bucket.forgive()
     await parts.clock.doubt()
     passes = ScheduledPasses(parts, spec.config.series(), now=wall_clock, unknown=spec.unknown)
     scheduler = Scheduler(passes.jobs(), now=passes.now, claim=passes.claim)
-    # We hold the lock of our own server's data directory: the owner before us is dead.
+    # An engine with its own server holds the data directory's lock, so the previous owner is dead.
     await passes.inherit(is_alone=spec.owns_server)
     writer = StatusWriter(about, scheduler, passes, spec.children.processes)
     workers = Workers(spec, parts.queue, orders.stop)
@@ -99,15 +99,15 @@ async def _run(
                     await manager.tell("READY=1", f"STATUS=at work with {spec.config.workers} workers")
                     await orders.stop.wait()
                     listening.cancel_scope.cancel()
-                # First: the word may take a second.
+                # Stop the scheduler before `tell`, which may take a second.
                 scheduler.stop()
                 await manager.tell("STOPPING=1", "STATUS=finishing what is in hand")
-        # The pages in hand are stored. The next pass derives the rest anew.
+        # The pages in hand are stored; the next pass plans the remaining ones again.
         scheduling.cancel_scope.cancel()
 
 
 class _Reload:
-    """Takes newer settings into an engine at work: all of them, or none."""
+    """Applies changed settings to a running engine, either all of them or none."""
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ class _Reload:
                 await manager.tell("READY=1", "STATUS=at work")
 
     async def _perform(self) -> list[str]:
-        """Take newer settings, if there are any; return the changes."""
+        """Read the settings and apply any changes; return a line for each change."""
         spec = await self._read_spec()
         before = self._passes.parts
         changed = changes(before.config, spec.config)
@@ -149,12 +149,12 @@ class _Reload:
             changed.append("the API key")
         authorities = _contents(spec.config.ca_file)
         if before.config.ca_file == spec.config.ca_file and authorities != self._authorities:
-            # Another file is under the same name.
+            # The file's content changed under the same name.
             changed.append(f"certificates of {spec.config.ca_file}")
         if set(spec.unknown) != set(self._passes.unknown):
             changed.append(f"unknown symbols {', '.join(spec.unknown) or 'none'}")
         if not changed:
-            # The cause of a key's refusals may be gone by now.
+            # Lift the block of a refused key: the operator may have mended the cause.
             await before.bucket.forgive()
             return []
         parts = make_parts(
@@ -164,7 +164,7 @@ class _Reload:
             consumer=before.queue.consumer,
             identity=spec.identity,
         )
-        # Before anything is taken: Redis may refuse it.
+        # Do this before applying anything, because Redis may fail here.
         await parts.bucket.forgive()
         await self._workers.roll(spec)
         self._authorities = authorities
@@ -174,7 +174,7 @@ class _Reload:
 
 
 def _contents(path: Path | None) -> bytes | None:
-    """Return the bytes of a file; None if it does not exist, an error that its user tells."""
+    """Return the bytes of a file, or None if it cannot be read; whoever needs the file reports that."""
     try:
         return None if path is None else path.read_bytes()
     except OSError:

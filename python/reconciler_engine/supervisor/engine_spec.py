@@ -1,4 +1,4 @@
-"""The parts that an engine is made of."""
+"""The parts from which an engine is run."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class EngineSpec:
 
     Attributes:
         config: The checked settings.
-        redis_url: Where the cache is.
-        owns_server: Whether that is the embedded server.
+        redis_url: URL of the cache.
+        owns_server: Whether the cache is the embedded server.
         maker: Maker of the children's specs.
-        children: List of the children; those that are started before the workers are on it already.
-        command: Name of the command that runs it, for people.
+        children: List of the children; already contains the children that were started before the workers.
+        command: Name of the command that runs the engine, for display.
         reports: Source of the web child's reports.
         unknown: Configured symbols that were not products of the exchange at the start.
-        credentials: The key that workers sign with, or None. It goes to workers alone, through their pipes.
+        credentials: API key with which workers sign, or None; sent only to workers, through their pipes.
     """
 
     config: ReconciliationConfig
@@ -44,5 +44,5 @@ class EngineSpec:
 
     @property
     def identity(self) -> Identity | None:
-        """Under which requests are signed; None where they are not."""
+        """Identity of the key that signs candle requests; None if they are unsigned."""
         return None if self.credentials is None else self.credentials.identity

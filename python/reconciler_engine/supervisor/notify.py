@@ -1,4 +1,4 @@
-"""Tell a service manager: ready, reloading, stopping, alive. systemd's datagram protocol (sd_notify(3))."""
+"""Notifies a service manager that this process is ready, reloading, stopping or alive, as in sd_notify(3)."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ServiceManager:
-    """The service manager that started this process and listens, if any.
+    """The service manager that started this process, if there is one.
 
     Attributes:
-        address: Path of its unix datagram socket; one that begins with `@` is in the abstract namespace. None: nobody.
-        watchdog_s: A process that it does not hear of for so long is dead to it; None: it does not look.
+        address: Path of its unix datagram socket; a leading `@` means the abstract namespace. None: no service manager.
+        watchdog_s: Seconds without `WATCHDOG=1` after which it takes this process for dead; None: no watchdog.
     """
 
     address: str | None = None
     watchdog_s: float | None = None
 
     async def tell(self, *lines: str) -> None:
-        """Send lines such as `READY=1`; one whose socket is full of untaken words is waited for a second."""
+        """Send lines such as `READY=1`; if the socket is full, wait for at most a second, then log a warning."""
         if self.address is None:
             return
         why = f"its socket was full for {_PATIENCE_S:g} s"
         with trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door, trio.move_on_after(_PATIENCE_S):
             try:
-                # Of a socket that is connected the kernel tells when there is room.
+                # Connect first: only for a connected socket does the kernel report when there is room again.
                 await door.connect(_path(self.address))
                 await door.send("\n".join(lines).encode())
             except OSError as error:
@@ -44,13 +44,13 @@ class ServiceManager:
         _logger.warning("service manager not told", extra={"lines": lines, "error": why})
 
     async def tell_reloading(self) -> None:
-        """Say that the settings are being read again; `READY=1` says that this is over."""
+        """Send that settings are being reloaded; a later `READY=1` ends the reload."""
         now_us = time.monotonic_ns() // 1_000
         await self.tell("RELOADING=1", f"MONOTONIC_USEC={now_us}", "STATUS=reading the settings again")
 
     @asynccontextmanager
     async def watching(self, is_well: Callable[[], bool]) -> AsyncIterator[None]:
-        """Say twice in each `watchdog_s` that all is well, as long as it is, for the length of a block."""
+        """Send `WATCHDOG=1` every half `watchdog_s` while the block runs and `is_well` returns True."""
         async with trio.open_nursery() as nursery:
             if self.watchdog_s is not None:
                 nursery.start_soon(self._watch, is_well, self.watchdog_s / 2)

@@ -1,4 +1,4 @@
-"""Reap orphans, as the first process of a container must: a process that loses its parent becomes its child."""
+"""Reaps orphans: in a container, a process whose parent has died becomes a child of process 1, which must reap it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LOOK_S = 1.0
 
 @asynccontextmanager
 async def reaping_adopted() -> AsyncIterator[None]:
-    """Reap adopted processes that have ended, for the length of a block; as process 1 alone, nobody else has any."""
+    """Reap adopted processes that have ended, while the block runs; does nothing unless this is process 1."""
     async with trio.open_nursery() as nursery:
         if os.getpid() == 1:
             nursery.start_soon(_reap)
@@ -22,7 +22,7 @@ async def reaping_adopted() -> AsyncIterator[None]:
 
 
 async def _reap() -> None:
-    """Reap processes that lie dead at two looks in a row: our own children are reaped as soon as they end."""
+    """Reap a process that is found dead twice in a row: our own children are reaped elsewhere before that."""
     seen: int | None = None
     while True:
         await trio.sleep(_LOOK_S)
@@ -33,7 +33,7 @@ async def _reap() -> None:
 
 
 def _find_dead() -> int | None:
-    """Return a child that has ended and was not reaped yet, leaving it so."""
+    """Return the pid of a child that has ended and is not yet reaped, or None; does not reap it."""
     try:
         dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:

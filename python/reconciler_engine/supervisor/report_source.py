@@ -1,4 +1,4 @@
-"""The reports that the web child shows, made from the list of children and the engine's status."""
+"""Builds the reports for the web child from the list of children and the engine's status."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from reconciler_engine.supervisor.child_list import ChildList
 
 
 class ReportSource:
-    """The newest report on the whole engine, at any stage of its life."""
+    """Builds reports on the whole engine while it starts, runs and stops."""
 
     def __init__(self, children: ChildList, ending: trio.Event) -> None:
-        """Begin with an engine that comes up; `ending` is set once it is to end."""
+        """Create the source for an engine that is starting; `ending` is set once it must stop."""
         self._children = children
         self._ending = ending
         self._writer: StatusWriter | None = None
 
     def begin(self, writer: StatusWriter) -> None:
-        """Report from now on that the engine is up, with the status that `writer` writes."""
+        """From now on, report that the engine is running, with the status of `writer`."""
         self._writer = writer
 
     def report(self) -> Report:
-        """Return the report as of now."""
+        """Return a report on the present state."""
         writer = self._writer
         up: Literal["starting", "running"] = "starting" if writer is None else "running"
         report = Report(

@@ -1,4 +1,4 @@
-"""A child over all its lives: started, started again when it dies, replaced, ended in order."""
+"""Keeps one child process running: starts it, restarts it when it dies, replaces it, stops it in order."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from reconciler_engine.planning.restart import FRUITLESS_LIMIT, Death, decide_re
 from reconciler_engine.supervisor.running_child import ChildSpec, NotReady, RunningChild, describe_status
 
 EXIT_OS_ERROR = 71
-"""Exit status of a child that the operating system did not start (EX_OSERR of sysexits.h)."""
+"""Status of a child that the operating system could not start (EX_OSERR of sysexits.h)."""
 
 _logger = logging.getLogger(__name__)
 
 
 class RoleState(StrEnum):
-    """How a role stands: its child is being started, is at work, is waited with after a death, or was given up."""
+    """State of a role: its child is starting or running, waits for a restart, or was given up."""
 
     STARTING = "starting"
     RUNNING = "running"
@@ -32,7 +32,7 @@ class RoleState(StrEnum):
 
 
 class RestartingChild:
-    """Keeps one role's child alive until it is stopped; `running` is its present life, None between two."""
+    """Keeps one role's child alive until `stop`; `running` is the present process, None while there is none."""
 
     def __init__(
         self,
@@ -44,15 +44,15 @@ class RestartingChild:
         is_essential: bool = True,
         hint: str = "",
     ) -> None:
-        """Make a child; `run` starts it.
+        """Prepare a child; `run` starts it.
 
         Args:
-            make_spec: Called for each start, so that each life can have a name of its own.
-            random: Draws the jitter of pauses.
-            on_death: Called after each death of a child that had been ready, unless it ended as it was asked to.
-            ending: Set once the whole engine is ending; a child that dies then stays dead.
-            is_essential: Whether giving the role up ends the engine; if not, it stays down and its state says so.
-            hint: Where to look, for the message that the role was given up.
+            make_spec: Returns the spec for each start; each process can so have its own name.
+            random: Source of the jitter of pauses.
+            on_death: Called when a process ends that had been ready, unless it was asked to stop and exits with 0.
+            ending: Set once the whole engine is ending; a child that ends after that is not restarted.
+            is_essential: Whether giving up the role ends the engine; if not, the role stays in the state `FAILED`.
+            hint: Where the operator finds the cause; added to the error when the role is given up.
         """
         self._make_spec = make_spec
         self._random = random
@@ -70,29 +70,29 @@ class RestartingChild:
         self._successor: RunningChild | None = None
         self.running: RunningChild | None = None
         self.first_beat: Mapping[str, object] = {}
-        """Message of the youngest child when it was ready; empty while none has been."""
+        """First beat of the latest process that became ready; empty before that."""
         self.state = RoleState.STARTING
         self.restarts = 0
         self._past: Figures = {}
 
     @property
     def figures(self) -> Figures:
-        """Counts of the child and of those before it; up to the last second of a killed one is missing."""
+        """Summed metrics of the present and all earlier processes; the last second before a kill may be missing."""
         return self._past if self.running is None else total((self._past, self.running.figures))
 
     @property
     def last_exit(self) -> str | None:
-        """How the last child that died did so, such as `SIGKILL` or `exit code 1`; None while none has."""
+        """Status of the last process that died, such as `SIGKILL` or `exit code 1`; None if there is none."""
         return describe_status(self._deaths[-1].status) if self._deaths else None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep the child alive until `stop`; started once the child is ready for the first time.
+        """Keep the child alive until `stop`; calls `task_status.started` when the child is ready for the first time.
 
-        Where the engine ends before it ever is, it is started and over at once: nobody needs the child any more. So is
-        a role that is given up and not essential. Cancelled, the child is killed and reaped.
+        If the engine ends, or a role that is not essential is given up, before the child was ever ready, this calls
+        `started` and returns. When cancelled, it kills and reaps the child.
 
         Raises:
-            RoleFailed: It died too often before doing any work, or its configuration cannot work.
+            RoleFailed: The child died too often before doing any work, or its configuration is unusable.
         """
         self._ended = trio.Event()
         try:
@@ -110,14 +110,14 @@ class RestartingChild:
             task_status.started()
 
     async def replace(self, timeout_s: float) -> None:
-        """Start another child; once it is ready it takes over, and the one before it is asked to finish.
+        """Start a new process; once it is ready, ask the old process to finish, and kill it after `timeout_s`.
 
-        Returns when that one is gone, killed after `timeout_s`. Where the new one does not get ready the old one stays.
-        Replacing is done by one task at a time. Cancelled, either the old or the new child is kept.
+        Returns when the old process has ended. If the new process does not become ready, the old one stays. Only one
+        task at a time may call this. When cancelled, one of the two processes stays.
 
         Raises:
-            NotReady: The new child ended or stayed silent before it was ready.
-            OSError: The machine did not start it.
+            NotReady: The new process ended or sent no beat before it was ready.
+            OSError: The operating system could not start the new process.
         """
         if self._is_over():
             return
@@ -138,7 +138,7 @@ class RestartingChild:
         await predecessor.gone.wait()
 
     async def stop(self, timeout_s: float) -> None:
-        """Ask the child to finish, kill it after `timeout_s`; return when it is gone."""
+        """Ask the child to finish, and kill it after `timeout_s`; return when it has ended."""
         self._stopping.set()
         self._wake.set()
         for child in self._lives():
@@ -150,7 +150,7 @@ class RestartingChild:
         await self._ended.wait()
 
     def kill(self) -> None:
-        """End the child this moment, and for good; `run` reaps it."""
+        """Kill the child at once, without a restart; `run` reaps it."""
         self._stopping.set()
         for child in self._lives():
             _end_late(child)
@@ -166,7 +166,7 @@ class RestartingChild:
         while self._successor is not None or not self._is_over():
             self.state = RoleState.STARTING
             self._wake = trio.Event()
-            # Taken first: another may come while a child is started.
+            # Clear it before starting: `replace` may set another successor meanwhile.
             successor, self._successor = self._successor, None
             life = successor or await self._start()
             if isinstance(life, RunningChild):
@@ -181,7 +181,7 @@ class RestartingChild:
                 self.restarts += 1
 
     async def _start(self) -> RunningChild | int:
-        """Return a child that is ready, or the status of one that was not to be had."""
+        """Return a process that is ready, or the exit status if it did not become ready."""
         spec = self._make_spec()
         self._name = spec.name
         with trio.CancelScope() as self._starting:
@@ -191,13 +191,13 @@ class RestartingChild:
                 _logger.error("child did not start", extra={"child": spec.name, "error": str(error)})
                 return error.status or 0
             except OSError as error:
-                # No process, no memory, no descriptor left: a passing trouble of the machine, as a death is.
+                # The machine is out of processes, memory or descriptors: retry later, as after a death.
                 _logger.error("child did not start", extra={"child": spec.name, "error": str(error)})
                 return EXIT_OS_ERROR
         return -signal.SIGKILL
 
     async def _live(self, child: RunningChild) -> int:
-        """The rest of a child's life, from when it is ready: how it ended."""
+        """Wait until a ready process ends, and return its exit status."""
         self.running = child
         self._name = child.spec.name
         self.first_beat = dict(child.beats)

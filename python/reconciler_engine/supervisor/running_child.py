@@ -1,4 +1,4 @@
-"""One life of a child as its parent holds it: started with a spec, watched by its beats, ended by a ladder."""
+"""One process of a child, as its parent sees it: started with a spec, watched by its beats, stopped or killed."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from reconciler_engine.observe.metrics import Figures
 from reconciler_engine.planning.restart import BEAT_S
 
 READY_TIMEOUT_S = 30.0
-"""How long a child may take from its start to its first beat."""
+"""Longest time from a child's start to its first beat."""
 
 BEATS_MISSED = 5
-"""A child that misses so many beats in a row hangs: it is asked for its stacks (SIGABRT), then killed."""
+"""Missed beats in a row after which a child counts as hanging: it must print its stacks (SIGABRT), then is killed."""
 
 ABORT_S = 1.0
 
 DRAIN_S = 20.0
-"""Time that a child has for the work in hand once it is told to finish; then that is cancelled."""
+"""Time that a child has to finish the work in hand after SIGTERM; what remains then is cancelled."""
 
 _LINE_LIMIT = 64 * 1024
 _logger = logging.getLogger(__name__)
 
 
 class NotReady(WorkerError):
-    """A child ended, or stayed silent, before its first beat. `status` is its exit status, None where it was killed."""
+    """A child ended, or was killed for silence, before its first beat; `status` is its exit status, None if killed."""
 
     def __init__(self, name: str, reason: str, status: int | None = None) -> None:
         self.status = status
@@ -43,15 +43,15 @@ class NotReady(WorkerError):
 
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
-    """Arguments that a child is started with.
+    """Arguments for starting a child.
 
     Attributes:
-        name: Unique in the engine, such as `worker-1`.
-        module: Module run as the child's program.
-        message: JSON object handed over its standard input; may hold secrets, which no command line shows.
+        name: Name of the child, unique in the engine, such as `worker-1`.
+        module: Module to run as the child's program.
+        message: JSON object to send to its standard input; may contain secrets, so it is not on the command line.
         environment: The child's whole environment.
-        own_session: Whether the terminal's signals must not reach it.
-        inherited: Descriptors of this process that it keeps under their numbers.
+        own_session: Whether the child gets its own session, which signals of the terminal do not reach.
+        inherited: File descriptors of this process that the child inherits under the same numbers.
     """
 
     name: str
@@ -67,10 +67,10 @@ class SpecMaker:
     """Makes the specs of children that have a role.
 
     Attributes:
-        environment: Environment of every child: nothing secret, no settings.
-        log_style: How every process writes its log.
-        log_level: Least level shown.
-        simulated: Whether candles are invented; every log line says so.
+        environment: Environment of every child, without secrets and settings.
+        log_style: Style of every process's log.
+        log_level: Lowest level that is logged.
+        simulated: Whether candles are simulated; every log line then says so.
     """
 
     environment: Mapping[str, str] = field(repr=False)
@@ -79,7 +79,7 @@ class SpecMaker:
     simulated: bool = False
 
     def make(self, name: str, runner: str, **message: object) -> ChildSpec:
-        """Return the spec of a child with the role that `runner` (`module:function`) opens."""
+        """Return the spec of a child with the role that the function `runner` (`module:function`) opens."""
         common = {
             "name": name,
             "runner": runner,
@@ -91,10 +91,10 @@ class SpecMaker:
 
 
 class RunningChild:
-    """A running child. Its standard input is its lifeline: when this process ends, it ends.
+    """A running child. Its standard input is the lifeline: when this process ends, the child ends.
 
-    `started_at` and `beat_at` are when it was started and when it last beat, on trio's clock (s); `beats` is what it
-    said then, `figures` what it had counted. `gone` is set once it is killed and reaped.
+    `started_at` and `beat_at` are the times of its start and its last beat on trio's clock (s); `beats` is the content
+    of the last beat, `figures` the metrics in it. `gone` is set once the child has ended and is reaped.
     """
 
     def __init__(self, spec: ChildSpec, process: trio.Process) -> None:
@@ -110,10 +110,10 @@ class RunningChild:
     async def start(cls, spec: ChildSpec) -> RunningChild:
         """Start a child and wait for its first beat.
 
-        Cancelled or failing, the child is killed and reaped first.
+        When this is cancelled or fails, the child is killed and reaped first.
 
         Raises:
-            NotReady: It ended or stayed silent before it was ready.
+            NotReady: The child ended, or sent no beat in time.
         """
         process = await trio.lowlevel.open_process(
             [sys.executable, "-m", spec.module],
@@ -144,16 +144,16 @@ class RunningChild:
 
     @property
     def status(self) -> int | None:
-        """Exit code or negative signal number; None while it runs."""
+        """Exit code or negative signal number; None while the child runs."""
         return self._process.returncode
 
     async def wait(self) -> int:
-        """Wait until the child has ended, killing it if its beats stop; return its status.
+        """Wait until the child has ended, and return its status; kill it if its beats stop.
 
-        Cancelled, the child runs on.
+        When this is cancelled, the child keeps running.
         """
         missed = 0
-        # Counted, not timed: a parent that was itself stopped for a while (Ctrl-Z) wakes to a late clock and one miss.
+        # Count missed beats instead of time: after a stop of this process itself (Ctrl-Z), only one beat is missed.
         while missed < BEATS_MISSED:
             with trio.move_on_after(BEAT_S) as silence:
                 if not await self._next_beat():
@@ -164,7 +164,7 @@ class RunningChild:
         return await self._process.wait()
 
     def ask_to_stop(self) -> None:
-        """Send SIGTERM: finish the work in hand and end."""
+        """Send SIGTERM, upon which the child finishes the work in hand and ends."""
         self._process.terminate()
 
     def kill_nowait(self) -> None:
@@ -180,9 +180,9 @@ class RunningChild:
             self.gone.set()
 
     async def _abort(self) -> None:
-        """Have a hanging child print its stacks, then kill it."""
+        """Make a hanging child print its stacks, then kill it."""
         self._process.send_signal(signal.SIGABRT)
-        # One that was stopped takes the signal when it goes on.
+        # A stopped process handles the signal only once it continues.
         self._process.send_signal(signal.SIGCONT)
         with trio.move_on_after(ABORT_S):
             await self._process.wait()
@@ -195,7 +195,7 @@ class RunningChild:
         try:
             await stdin.send_all(json.dumps(self.spec.message).encode() + b"\n")
         except trio.BrokenResourceError:
-            # It ended already; the missing first beat tells.
+            # The child has ended already; the missing first beat shows that.
             return
 
     async def _next_beat(self) -> bool:
@@ -208,7 +208,7 @@ class RunningChild:
             if not received:
                 return False
             self._buffer += received
-            # A pipe that filled up while this process stood still brings many lines at once.
+            # After a stop of this process, the pipe contains many lines at once.
             if len(self._buffer) > _LINE_LIMIT and b"\n" not in self._buffer:
                 raise WorkerError(f"{self.spec.name} wrote a line of more than {_LINE_LIMIT} bytes where beats go")
         line, _, rest = bytes(self._buffer).rpartition(b"\n")
@@ -225,5 +225,5 @@ class RunningChild:
 
 
 def describe_status(status: int) -> str:
-    """Return `exit code 1` or `SIGKILL` for a process' status."""
+    """Return a process's status in words, such as `exit code 1` or `SIGKILL`."""
     return f"exit code {status}" if status >= 0 else signal.Signals(-status).name

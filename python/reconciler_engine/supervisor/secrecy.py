@@ -1,4 +1,4 @@
-"""The memory of processes that hold a secret: it reaches no core dump, and no debugger of another user."""
+"""Keeps the memory of a process with secrets out of core dumps and away from other users' debuggers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _PR_SET_DUMPABLE = 4
 
 
 def keep_memory_secret() -> None:
-    """Let this process leave no core dump, and no process of another user but root read its memory.
+    """Prevent core dumps of this process, and reading of its memory by other users except root.
 
-    Programs that it starts begin without this. The limit alone is not enough: the kernel hands a dump to a program that
-    collects them under any limit.
+    Programs that it starts do not inherit the protection. The limit alone is not enough: the kernel pipes dumps to a
+    collecting program whatever the limit.
     """
     _, most = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, most))

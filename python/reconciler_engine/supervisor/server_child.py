@@ -1,4 +1,4 @@
-"""The embedded server's child: started over a locked data directory, ended last."""
+"""Runs the embedded server as a child over a locked data directory; it is the last child to stop."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from reconciler_engine.supervisor.running_child import ChildSpec
 from reconciler_engine.supervisor.signals import given_up_at
 
 SERVING_TIMEOUT_S = 60.0
-"""Time that the server has to load its data."""
+"""Longest time that the server may take to load its data."""
 
 STOP_TIMEOUT_S = 12.0
 
 PREDECESSOR_S = 12.0
-"""How long the server of a supervisor that was killed may take to end."""
+"""Longest time that the server of a killed supervisor may take to end."""
 
 _LOOK_S = 0.05
 _logger = logging.getLogger(__name__)
@@ -35,10 +35,10 @@ _logger = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def locked(directory: DataDirectory, command: str) -> AsyncIterator[int]:
-    """Hold a data directory's lock; give its descriptor. A server that was left behind and ends is waited for.
+    """Hold a data directory's lock and yield its descriptor; first wait for the server of a killed supervisor to end.
 
     Raises:
-        DataDirectoryBusy: Another process holds it.
+        DataDirectoryBusy: Another process holds the lock, or that server has not ended within `PREDECESSOR_S`.
     """
     deadline = None
     with ExitStack() as stack:
@@ -67,17 +67,22 @@ async def embedded_server(
     children: ChildList | None = None,
     end: trio.Event | None = None,
 ) -> AsyncIterator[str]:
-    """Run the server over `directory`; give its URL; stop it, in order, at the end.
+    """Run the server over `directory` and yield its URL; stop it in order at the end of the block.
 
-    `lock` is the descriptor of the directory's lock, which the caller holds: the server holds it too, as long as it is.
+    A server that dies is restarted over the same data; clients wait meanwhile.
 
-    A server that dies is started again over the same data; clients wait meanwhile. `children` lists it for those who
-    show the engine. Once `end` is set it is not waited for until it serves.
+    Args:
+        directory: The data directory.
+        record: Facts by which other commands find the server; written while it serves.
+        environment: The server's whole environment.
+        lock: Descriptor of the directory's lock, which the caller holds; the server inherits it.
+        children: List to which the server is added.
+        end: When set, do not wait any longer for the server to be ready.
 
     Raises:
-        ConfigError: No server is found, or only one that is too old.
-        RoleFailed: It died again and again.
-        StoreUnavailable: It did not serve within `SERVING_TIMEOUT_S`.
+        ConfigError: No server program is found, or it is too old.
+        RoleFailed: The server died too often.
+        StoreUnavailable: The server was not ready within `SERVING_TIMEOUT_S`.
     """
     end = trio.Event() if end is None else end
     plan = ServerPlan(find_binary(), directory.path, Path(record.socket))
@@ -98,7 +103,7 @@ async def embedded_server(
     child = RestartingChild(lambda: spec, Random(), hint=f"{plan.log} says why")
     if children is not None:
         children.add(child, role="redis")
-    # The record leads other commands to the server: it is there only while the server serves.
+    # Other commands find the server by the record, so it must exist only while the server is ready.
     directory.remove_record()
     async with trio.open_nursery() as nursery:
         await nursery.start(child.run)
@@ -115,7 +120,7 @@ async def embedded_server(
 
 @contextmanager
 def planned_server(directory: DataDirectory, pid: int, command: str, *, simulated: bool) -> Iterator[ServerRecord]:
-    """Give the record of a server that is run over `directory` in the block; its socket's directory ends with it."""
+    """Create the directory of the server's socket and yield the record for `embedded_server`; remove it at the end."""
     place = socket_directory(directory.path)
     try:
         yield ServerRecord(str(socket_path(place)), pid, command, simulated)

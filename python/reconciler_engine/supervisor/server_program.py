@@ -1,9 +1,9 @@
-"""The program of the embedded server's child: holds the lifeline for a server that knows nothing of it.
+"""The program of the embedded server's child: starts the server and watches the lifeline for it.
 
-Run as a child in a session of its own, so that neither the terminal's Ctrl-C nor its parent's death reaches the
-server before the engine has drained. It ends the server, in order, when it is asked to or when the lifeline ends; its
-own death ends the server at once. It counts as useful once the server serves. The number of its data is the server's at
-each start.
+It runs in its own session, so that a Ctrl-C in the terminal does not end the server before the engine has drained. It
+stops the server in order on SIGTERM or when the lifeline closes; if this process is killed, the kernel kills the
+server. Its beats report work done once the server answers. Each start gives the server the number of its data from
+`lineage`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from reconciler_engine.store.embedded import lineage
 from reconciler_engine.store.embedded.socket_directory import remove_socket_directory
 
 STOP_S = 10.0
-"""How long the server may take to write its append-only file out before it is killed."""
+"""Longest time that the server may take to write its append-only file before it is killed."""
 
 _LOOK_S = 0.05
-"""How often a server that does not serve yet is asked whether it does."""
+"""Pause between two checks whether a starting server answers."""
 
 _ANSWER_S = 0.5
 _PR_SET_PDEATHSIG = 1
@@ -60,13 +60,13 @@ def main() -> int:
     if status == 0:
         lineage.note_end(data, number)
     if os.getppid() != parent:
-        # A parent that was killed cannot.
+        # The parent was killed and cannot remove the directory.
         remove_socket_directory(Path(message["socket"]).parent)
     return 0 if stop_asked else abs(status) or 1
 
 
 def _watch(wake: int, server: subprocess.Popen[bytes], address: str) -> bool:
-    """Beat until the server ends (False), or a signal or the lifeline's end asks for it (True)."""
+    """Send beats; return False when the server has ended, True when a signal or a closed lifeline asks to stop it."""
     with selectors.DefaultSelector() as selector:
         selector.register(0, selectors.EVENT_READ)
         selector.register(wake, selectors.EVENT_READ)
@@ -84,7 +84,7 @@ def _watch(wake: int, server: subprocess.Popen[bytes], address: str) -> bool:
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:
-    """End the server in order, and beat meanwhile: to write its files out is not to hang."""
+    """Stop the server in order; send beats meanwhile, so that the parent does not take this process for hanging."""
     server.terminate()
     for _ in range(round(STOP_S / BEAT_S)):
         try:
@@ -97,7 +97,7 @@ def _end(server: subprocess.Popen[bytes]) -> None:
 
 
 def _beat(done: int) -> bool:
-    """Say that all is well; return False where nobody listens any more."""
+    """Send a beat; return False if the parent no longer reads."""
     try:
         os.write(1, b'{"done": %d}\n' % done)
     except BrokenPipeError:
@@ -122,9 +122,10 @@ def _tell_end(server: subprocess.Popen[bytes], wake: int) -> None:
 
 
 def _die_with_parent() -> None:
-    """Have the kernel end the server should this wrapper be killed. The spawning thread is the main one and stays.
+    """Have the kernel kill the server when its parent, the main thread of this process, ends.
 
-    At once: one that took its time would write the files, and remove the socket, of the next one.
+    SIGKILL rather than SIGTERM: a server that ends slowly would write the files, and remove the socket, of its
+    successor.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

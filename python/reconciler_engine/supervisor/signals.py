@@ -1,4 +1,4 @@
-"""Orders of the operator: TERM and INT drain, a second INT ends at once, HUP reads the settings again."""
+"""The operator's orders by signal: SIGTERM and SIGINT drain, a second SIGINT ends at once, SIGHUP reloads settings."""
 
 from __future__ import annotations
 
@@ -24,29 +24,30 @@ _logger = logging.getLogger(__name__)
 
 
 class Orders:
-    """Orders of the operator so far; `stop` is set once the engine is to end."""
+    """The operator's orders; `stop` is set once the engine must end."""
 
     def __init__(self) -> None:
         self.stop = trio.Event()
         self._reload = trio.Event()
 
     async def wait_reload(self) -> None:
-        """Wait until a reload is asked for that was not waited for before; several are one."""
+        """Wait for the next order to reload; several orders since the last call count as one."""
         await self._reload.wait()
         self._reload = trio.Event()
 
     def ask_reload(self) -> None:
-        """Say that the settings are to be read again."""
+        """Order a reload of the settings."""
         self._reload.set()
 
 
 @asynccontextmanager
 async def hear_orders(children: ChildList, *, may_reload: bool = True) -> AsyncIterator[Orders]:
-    """Hear SIGTERM, SIGINT and, where there is something to reload, SIGHUP; handlers stand before the block begins.
+    """Handle SIGTERM, SIGINT and, with `may_reload`, SIGHUP while the block runs; yields the orders.
 
-    A second SIGINT ends this process at once with 130, and its children with it; the server's lifeline ends that one
-    in order. Children that are there `LAST_RESORT_S` after the first word to stop are killed. The SIGHUP of a terminal
-    that is closed is a word to stop. Where all were told to stop, Redis may be gone first: that is no failure.
+    The first SIGTERM or SIGINT, or the SIGHUP of a closed terminal, orders a stop; children that still run
+    `LAST_RESORT_S` later are killed. A second SIGINT kills the children and ends this process at once with 130; the
+    embedded server then stops in order, by its lifeline. `StoreUnavailable` after an order to stop is suppressed: Redis
+    may have been stopped at the same time.
     """
     orders = Orders()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, *(signal.SIGHUP,) * may_reload) as received:
@@ -63,7 +64,7 @@ async def hear_orders(children: ChildList, *, may_reload: bool = True) -> AsyncI
 
 @asynccontextmanager
 async def given_up_at(end: trio.Event) -> AsyncIterator[None]:
-    """Let a block wait for something, and give the waiting up where `end` is set; the block is left in either case."""
+    """Run a block that waits for something; cancel it once `end` is set. Execution continues after it in both cases."""
     async with trio.open_nursery() as nursery:
 
         async def give_up() -> None:

@@ -1,4 +1,4 @@
-"""The children of `start --simulate`: an exchange, and a feeder that loses candles."""
+"""The additional children of `start --simulate`: a simulated exchange, and a feeder that loses candles."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from reconciler_engine.supervisor.running_child import ChildSpec, SpecMaker
 
 SEED = 1
 _STOP_S = 3.0
-# The discard port, for an engine that ends before the exchange was ready. Nothing connects to it.
+# A URL for an engine that ends before the exchange was ready (the discard port); it is never connected to.
 _NOWHERE = "http://127.0.0.1:9"
 
 
 @asynccontextmanager
 async def simulated_exchange(maker: SpecMaker, now: int, ending: trio.Event, children: ChildList) -> AsyncIterator[str]:
-    """Run a simulated exchange on loopback; give its base URL. Started again, it listens at the same port."""
+    """Run a simulated exchange on loopback and yield its base URL; after a restart it uses the same port."""
     port = 0
 
     def make_spec() -> ChildSpec:
@@ -38,7 +38,7 @@ async def simulated_exchange(maker: SpecMaker, now: int, ending: trio.Event, chi
 async def simulated_feeder(
     maker: SpecMaker, config: ReconciliationConfig, redis_url: str, now: int, ending: trio.Event, children: ChildList
 ) -> AsyncIterator[None]:
-    """Run a feeder that writes the simulated exchange's candles into the cache, and loses some."""
+    """Run a feeder that writes the simulated exchange's candles into the cache, except some that it loses."""
     message = {
         "redis_url": redis_url,
         "seed": SEED,
@@ -50,7 +50,7 @@ async def simulated_feeder(
     def make_spec() -> ChildSpec:
         return maker.make("feeder", "reconciler_engine.engine.roles.feeder:run_feeder", **message)
 
-    # Without it the cache grows old, but stays right.
+    # Not essential: without the feeder the cache lacks new candles, but stays right.
     async with _kept("feeder", make_spec, ending, children, is_essential=False):
         yield
 

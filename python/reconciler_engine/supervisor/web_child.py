@@ -1,4 +1,4 @@
-"""The web child: the socket it answers on, the reports it is sent, and why its death ends nothing."""
+"""Runs the web child: opens its listening socket, sends it reports, and retries when it is given up."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WebSpec:
-    """How the pages are served.
+    """Settings of the pages.
 
     Attributes:
-        address: Where they are listened for.
-        is_fixed: Whether the operator named it; else any free port does where another program has this one.
-        token: Secret that every request must bear, or None.
-        hosts: Names this machine is asked by, beside its own.
-        redis_url: Where passes note how the series stand.
+        address: Address to listen at.
+        is_fixed: Whether the operator chose the address; if not, any free port replaces a port in use.
+        token: Secret that every request must carry, or None.
+        hosts: Names under which clients may reach this machine, besides its own name.
+        redis_url: URL of the cache, from which the pages read the state of series.
     """
 
     address: ListenAddress
@@ -50,15 +50,15 @@ class WebSpec:
 async def web_child(
     spec: WebSpec, maker: SpecMaker, reports: ReportSource, children: ChildList, ending: trio.Event
 ) -> AsyncIterator[None]:
-    """Serve the pages for the length of the block.
+    """Serve the pages while the block runs.
 
-    This process opens the socket and keeps it, the child answers on it: so a port in use is known before anything
-    starts, and a child that is started again finds the port, and those who wait at it. Reports go the same way, over a
-    pair of datagram sockets that outlives the child: each is there whole or not at all, and none waits for a child
-    that does not read.
+    This process opens the listening socket and keeps it; the child inherits it. So a port in use is reported before
+    the engine starts, and a restarted child serves the same port, including clients that already wait there. Reports
+    are sent over a pair of datagram sockets that also outlive the child: each report arrives whole or not at all, and
+    sending never waits for a child that does not read.
 
     Raises:
-        ConfigError: The address cannot be listened on.
+        ConfigError: The address cannot be listened at.
     """
     listener = open_listener(spec.address, is_fixed=spec.is_fixed)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -89,14 +89,14 @@ async def web_child(
             try:
                 yield
             finally:
-                # Cancelled, `run` kills a child that is not even up yet.
+                # If the child does not stop in time, or has not even started, cancelling `run` kills it.
                 with trio.move_on_after(_STOP_S, shield=True):
                     await child.stop(_STOP_S)
                 nursery.cancel_scope.cancel()
 
 
 async def _keep(child: RestartingChild) -> None:
-    """Run the child; given up as others are, it is tried again after a while: the engine goes on without it."""
+    """Run the child; if it is given up, the engine continues without it and tries again after a minute."""
     while True:
         try:
             await child.run()
@@ -108,7 +108,7 @@ async def _keep(child: RestartingChild) -> None:
 
 
 async def _tell(reports: ReportSource, ours: socket.socket, theirs: socket.socket) -> None:
-    """Tell the child once a second; messages that a dead child left unread are dropped."""
+    """Send the child a report once a second; when the socket is full, drop the reports that nobody has read."""
     while True:
         said = reports.report().model_dump_json().encode()
         try:
@@ -123,10 +123,10 @@ async def _tell(reports: ReportSource, ours: socket.socket, theirs: socket.socke
 
 
 def open_listener(address: ListenAddress, *, is_fixed: bool) -> socket.socket:
-    """Listen on an address; on any free port where another program has its port, unless it is fixed.
+    """Listen at an address; if its port is in use and not fixed, listen at any free port.
 
     Raises:
-        ConfigError: It cannot be listened on.
+        ConfigError: The address cannot be listened at.
     """
     try:
         return _listen(address)

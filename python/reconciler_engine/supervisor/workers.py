@@ -1,4 +1,4 @@
-"""The worker children: kept alive, rolled one by one, ended together."""
+"""Keeps the worker processes alive, replaces them one after another, and stops them together."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from reconciler_engine.supervisor.restarting_child import RestartingChild
 from reconciler_engine.supervisor.running_child import DRAIN_S, ChildSpec, NotReady, RunningChild
 
 STOP_S = DRAIN_S + 2.0
-"""Time that a worker has once it is told to stop: to finish the work in hand and give back the rest."""
+"""Time that a worker has, after SIGTERM, to finish the work in hand and give back its other tasks."""
 
 _REDELIVER_S = 2.0
-"""How long a dead worker's successor waits for the tasks to be handed out again."""
+"""Longest time that a dead worker's successor waits until the dead worker's tasks are handed out again."""
 
 _AGAIN_S = 1.0
 _UNDONE_S = 60.0
-"""How long after a worker's death a failover may still undo that its tasks were handed out again."""
+"""Time after a worker's death in which its tasks are handed out repeatedly, since a failover may undo that."""
 
 _logger = logging.getLogger(__name__)
 
 
 class Workers:
-    """The workers, all of one spec."""
+    """The workers of one engine, all with the same settings."""
 
     def __init__(self, engine: EngineSpec, queue: TaskQueue, ending: trio.Event) -> None:
-        """Make the workers of an engine; `queue` is where they take tasks, `ending` is set once the engine ends."""
+        """Prepare the workers of an engine; `queue` holds their tasks, `ending` is set once the engine ends."""
         self._engine = engine
         self._queue = queue
         self._lives = itertools.count(1)
-        # Names of dead workers, and until when their tasks are handed out again; inf before that was done once.
+        # By name of a dead worker: until when its tasks are handed out again; inf before they were for the first time.
         self._dead: dict[str, float] = {}
         self._children = [
             RestartingChild(self._make_spec, Random(), on_death=self._redeliver, ending=ending)
@@ -49,7 +49,7 @@ class Workers:
 
     @asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
-        """Keep the workers alive; give way once all are ready; let them finish at the end."""
+        """Keep the workers alive while the block runs; enter it once all are ready, and drain them at its end."""
         async with trio.open_nursery() as nursery:
             async with trio.open_nursery() as starting:
                 for child in self._children:
@@ -65,13 +65,13 @@ class Workers:
                 nursery.cancel_scope.cancel()
 
     async def roll(self, engine: EngineSpec) -> None:
-        """Replace the workers one by one by such of another spec, each when it is ready.
+        """Replace the workers one after another by workers with the settings of `engine`.
 
-        Where one does not get ready those that were replaced are replaced back, and the spec stays as it was.
+        If a new worker does not become ready, the workers that were already replaced get the old settings again.
 
         Raises:
-            NotReady: One ended or stayed silent before it was ready.
-            OSError: The machine did not start it.
+            NotReady: A new worker ended or sent no beat before it was ready.
+            OSError: The operating system could not start a new worker.
         """
         before, self._engine = self._engine, engine
         for number, child in enumerate(self._children):
@@ -87,13 +87,13 @@ class Workers:
             try:
                 await child.replace(STOP_S)
             except (NotReady, OSError) as error:
-                # It has the newer settings until it is started again.
+                # This worker keeps the new settings until it restarts.
                 _logger.error("worker not replaced", extra={"error": str(error)})
 
     def _make_spec(self) -> ChildSpec:
         engine = self._engine
         name = f"worker-{next(self._lives)}"
-        # Workers look for unknown symbols, too, whenever they refresh the product list.
+        # Include unknown symbols: workers look for them whenever they refresh the product list.
         config = engine.config.with_symbols((*engine.config.symbols, *engine.unknown))
         message = {
             "config": config.model_dump(mode="json", exclude={"key_file"}),
@@ -109,7 +109,7 @@ class Workers:
         return f"{self._queue.consumer}:{name}"
 
     async def _redeliver(self, child: RunningChild) -> None:
-        """Hand out again the tasks of a dead worker; should Redis be away too, as soon as it is back."""
+        """Hand out the tasks of a dead worker again, now or, if Redis is away, as soon as it is back."""
         self._dead[child.spec.name] = math.inf
         with trio.move_on_after(_REDELIVER_S):
             await self._redeliver_dead()
@@ -117,7 +117,7 @@ class Workers:
             _logger.info("tasks of a dead worker wait for Redis", extra={"child": child.spec.name})
 
     async def _redeliver_later(self) -> None:
-        """Hand out again tasks that wait for Redis, and those that a failover brought back, until cancelled."""
+        """Until cancelled, hand out dead workers' tasks again that wait for Redis or that a failover restored."""
         while True:
             await trio.sleep(_AGAIN_S)
             await self._redeliver_dead()
@@ -131,7 +131,7 @@ class Workers:
             except StoreError as error:
                 _logger.debug("tasks of a dead worker wait", extra={"child": name, "error": str(error)})
                 return
-            # Another caller at the same time may have been told first.
+            # The other task that runs this method may have handed them out and logged it already.
             if count or self._dead.get(name) == math.inf:
                 _logger.info("tasks handed out again", extra={"child": name, "count": count})
             self._dead[name] = min(self._dead.get(name, 0.0), now + _UNDONE_S)
