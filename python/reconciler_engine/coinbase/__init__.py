@@ -1,1 +1,1 @@
-"""The exchange's door: its URLs, seconds, strings and errors end in this room."""
+"""The exchange's API. Other packages see its candles and products as values, and its failures as engine errors."""

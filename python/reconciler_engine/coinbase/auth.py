@@ -1,7 +1,7 @@
-"""Credentials: the key that signs requests and never shows itself.
+"""Credentials: the API key that signs requests, kept out of logs, error messages and tracebacks.
 
-The exchange's keys are those of its developer platform; forms and claims are its own SDK's (1.8.4, read 2026-11-23).
-No exception of this module refers to key material, not even as the context of another.
+Forms of keys and claims of tokens are those of the exchange's own SDK (1.8.4, read 2026-11-23). No exception of this
+module contains key material, not even through its context.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from reconciler_engine.coinbase.identity import Identity
 from reconciler_engine.errors import ConfigError
 
 TOKEN_LIFETIME_S = 120
-"""Two minutes, documented: JWT Authentication."""
+"""Lifetime of a token, as documented (JWT Authentication)."""
 
 _KEY_FILE_LIMIT_BYTES = 65_536
 _NAME_LIMIT = 256
@@ -50,27 +50,27 @@ _PrivateKey = EllipticCurvePrivateKey | Ed25519PrivateKey
 
 
 class Credentials:
-    """An API key: its name and its private half, which signs a token a request.
+    """An API key: its name, and its private key, which signs a new token for each request.
 
-    `repr()` and `str()` show the end of the name and the algorithm. It cannot be pickled or copied.
+    `repr()` and `str()` show only the end of the name and the algorithm. Credentials cannot be pickled or copied.
     """
 
     __slots__ = ("_key", "algorithm", "name")
 
     def __init__(self, name: str, private_key: str) -> None:
-        """Read a key as users have it: as the exchange gave it, with line ends spelled out, or on one line.
+        r"""Read a key as the exchange gives it; line ends may also be written as `\n` or be missing.
 
         Args:
             name: The key's name, `organizations/.../apiKeys/...`, or its id.
             private_key: PEM (SEC1 or PKCS#8) or base64 of an Ed25519 key of 32 or 64 bytes.
 
         Raises:
-            ConfigError: Either is not of these forms; all faults at once, none of which repeats the key.
+            ConfigError: The name or the key has another form; lists all mistakes, without repeating the key.
         """
         self.name, self.algorithm = "", "refused"
         fault, key = _name_fault(name), _private_key(private_key)
         if fault is not None or isinstance(key, str):
-            # A traceback keeps this frame, and some printers show its values; users confuse name and key.
+            # Some programs print the local variables of a traceback, and users confuse name and key: delete both.
             del name, private_key
             raise ConfigError([text for text in (fault, key) if isinstance(text, str)])
         self.name = name
@@ -82,12 +82,12 @@ class Credentials:
         """Return the credentials of a key file as downloaded: JSON with `name` or `id`, and `privateKey`.
 
         Args:
-            path: The file, of mode 0600 or less; below `credentials_directory`, and on a mount that is read-only or a
-                secret's own tmpfs, others may be let read it.
+            path: The file, of mode 0600 or less. Others may have the right to read it if it is below
+                `credentials_directory`, on a read-only mount, or on a tmpfs only for secrets.
             credentials_directory: Folder in which the service manager puts this service's secrets.
 
         Raises:
-            ConfigError: The file cannot be read, others may read or write it, or it has another form.
+            ConfigError: The file cannot be read, gives others too many rights, or has another form.
         """
         found = _pair(_text(path, credentials_directory))
         if isinstance(found, str):
@@ -103,11 +103,11 @@ class Credentials:
         """Return a token for one request.
 
         Args:
-            method: Such as `GET`.
+            method: HTTP method, such as `GET`.
             authority: The request's Host header.
             path: The request's path, without its query.
-            now: The instant of signing (ms UTC); the token is good for `TOKEN_LIFETIME_S` from it.
-            nonce: Random hexadecimal text, another one for each token.
+            now: The instant of signing (ms UTC); the token is valid for `TOKEN_LIFETIME_S` from then on.
+            nonce: Random hexadecimal text, different for each token.
         """
         now_s = now // 1_000
         claims = {
@@ -121,15 +121,15 @@ class Credentials:
 
     @property
     def identity(self) -> Identity:
-        """Names that the budget and the breaker of this key go by."""
+        """Names under which the budget and the breaker of this key are kept."""
         public = self._key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         name, key = (hashlib.sha256(text).hexdigest()[:16] for text in (self.name.encode(), public))
         return Identity(f"key-{name}", f"key-{name}-{key}")
 
     def hand_over(self) -> dict[str, str]:
-        """Return arguments of `Credentials(**...)`, for a process of our own.
+        """Return the arguments from which another process of this engine creates the same `Credentials`.
 
-        It is the secret itself: it goes through the pipe to a child that signs, and nowhere else.
+        They contain the private key: send them only through the pipe to a child that signs.
         """
         pem = self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         return {"name": self.name, "private_key": pem.decode("ascii")}
@@ -152,8 +152,8 @@ def _name_fault(name: str) -> str | None:
 
 
 def _private_key(text: str) -> _PrivateKey | str:
-    """Return the key in `text`, or the fault of the text."""
-    # Putting the key on one line spells its line ends out once; each tool that quotes it does so once more.
+    """Return the private key in `text`, or an error message."""
+    # Line ends may be written as `\n`, with a further backslash for each tool that has quoted the text.
     plain = re.sub(r"\\+n", "\n", re.sub(r"\\+r", "", text)).strip().strip("\"'").strip()
     if "-----BEGIN" in plain:
         return _from_pem(plain)
@@ -193,16 +193,17 @@ def _from_pem(text: str) -> _PrivateKey | str:
 
 
 def _text(path: Path, credentials_directory: Path | None) -> bytes:
-    """Return the content of a key file nobody else can read.
+    """Return the content of a key file, after a check of its mode.
 
-    Opened without waiting, so that a pipe without a writer is refused like everything but a regular file.
+    The file is opened without blocking, so that a pipe without a writer is refused at once, like all files that are not
+    regular.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise ConfigError([f"key file {path} cannot be read: {error.strerror}"]) from error
     try:
-        # Of the open file, not of the path, so that the checked file is the one that is read.
+        # Check the open file, not the path, so that the checked file is the file that is read.
         status = os.fstat(descriptor)
         mode = status.st_mode
         if not stat.S_ISREG(mode):
@@ -220,8 +221,8 @@ def _text(path: Path, credentials_directory: Path | None) -> bytes:
 
 
 def _pair(content: bytes) -> tuple[str, str] | str:
-    """Return the name and the private key in a key file, or the file's fault."""
-    # Errors of decoding hold the whole text: none may become the context of the raised error.
+    """Return the name and the private key in a key file, or an error message."""
+    # JSON errors contain the whole text, so they must not become the context of a raised error.
     try:
         answer: object = json.loads(content)
     except (ValueError, RecursionError):
@@ -237,16 +238,16 @@ def _pair(content: bytes) -> tuple[str, str] | str:
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _IN_MEMORY = frozenset({"tmpfs", "ramfs"})
-# Mounts in memory that every process of a machine uses.
+# Mount points in memory that all processes of a machine share.
 _SHARED = re.compile(r"/(dev|dev/shm|run|run/lock|run/shm|run/user/\d+|tmp|var/tmp|var/run|var/lock)?")
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 def is_secret_store(descriptor: int, path: Path, credentials_directory: Path | None) -> bool:
-    """Whether an open file lies where secrets are handed to one service.
+    """Return whether an open file is in a place in which secrets are given to a service.
 
-    That is the service manager's folder of credentials, a mount that nobody can write, or one in memory that is not
-    shared: files there belong to root, and a group or a list of rights lets the service read them.
+    Such places are the service manager's credentials folder, a read-only mount, and a mount in memory that is not
+    shared. Files there belong to root, and the service may read them through its group or an access control list.
     """
     real = path.resolve()
     if credentials_directory is not None and real.is_relative_to(credentials_directory.resolve()):
@@ -261,12 +262,12 @@ def is_secret_store(descriptor: int, path: Path, credentials_directory: Path | N
 
 
 def is_own_memory(path: Path, mounts: str) -> bool:
-    """Whether a path lies on a mount in memory of its own, by the text of `/proc/self/mountinfo`."""
+    """Return whether a path is on an unshared mount in memory; `mounts` is the text of `/proc/self/mountinfo`."""
     found = ("/", "")
     for line in mounts.splitlines():
         before, _, after = line.partition(" - ")
         point = _OCTAL.sub(lambda octal: chr(int(octal[1], 8)), before.split()[4])
-        # The longest mount point holds the file; of two at one point the later one covers the other.
+        # The file is on the mount with the longest matching path; of mounts with the same path, the last is visible.
         if path.is_relative_to(point) and len(point) >= len(found[0]):
             found = (point, after.split()[0])
     point, kind = found

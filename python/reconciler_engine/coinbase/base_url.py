@@ -1,4 +1,4 @@
-"""Where the exchange is. Pure."""
+"""The exchange's base URL. Pure."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class BaseUrl:
 
     Attributes:
         scheme: `https` or `http`.
-        authority: Host, lower case, with the port unless it is the scheme's own: for the Host
-            header and for the token that is bound to it.
+        authority: Host in lower case, with the port unless it is the scheme's default; the Host header, to which the
+            token is bound.
         loopback: Whether the host is this machine: an address of 127.0.0.0/8, ::1, or `localhost`.
     """
 
@@ -32,17 +32,17 @@ class BaseUrl:
 
     @classmethod
     def parse(cls, text: str, *, signed: bool) -> Self:
-        """Return the base URL that `text` is.
+        """Parse a base URL.
 
-        Plain http can be read and changed on its way, so credentials never travel over it, except to this machine.
+        Plain http can be read and changed on its way, so requests with credentials use it only to this machine.
 
         Args:
-            text: `SCHEME://HOST[:PORT]`, a trailing slash allowed; no user, path, query or fragment.
+            text: `SCHEME://HOST[:PORT]`, optionally with a trailing slash; no user, path, query or fragment.
             signed: Whether requests carry credentials.
 
         Raises:
-            ValueError: `text` has another form, or is plain http to another machine with credentials. A user and a
-                password in it are not repeated in the message.
+            ValueError: `text` has another form, or is plain http to another machine although requests are signed. The
+                message does not repeat a user and password.
         """
         try:
             parts = urlsplit(text)

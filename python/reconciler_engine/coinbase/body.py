@@ -1,4 +1,4 @@
-"""A body of bounded size, before and after decompression. Pure."""
+"""Decompresses a response body of bounded size. Pure."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ import zlib
 from reconciler_engine.errors import BadResponse
 
 ACCEPT_ENCODING = "gzip"
-"""Codings that requests offer. Candles shrink to about a fifth; others are refused: one decoder, one bound."""
+"""The only content coding that requests accept; it shrinks candles to about a fifth."""
 
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 
 
 class BoundedBody:
-    """Collects a body chunk by chunk and refuses one that grows past a limit.
+    """Collects a body chunk by chunk, and refuses a body over a limit.
 
-    The limit holds for the bytes received and for the bytes they decompress to, so that neither an endless body nor
-    a small one that expands takes more memory than twice the limit.
+    The limit applies to the bytes received and to the decompressed bytes, so that an endless body or a gzip bomb takes
+    at most twice the limit of memory.
     """
 
     def __init__(self, encoding: str, limit: int) -> None:
-        """Begin a body.
+        """Create an empty body.
 
         Args:
-            encoding: The answer's Content-Encoding; empty, `identity` or `gzip`.
+            encoding: The answer's Content-Encoding: empty, `identity`, `gzip` or `x-gzip`.
             limit: Most bytes, above 0.
 
         Raises:
-            BadResponse: The encoding is another one.
+            BadResponse: The answer has another encoding.
         """
         coding = encoding.strip().lower()
         if coding not in ("", "identity", "gzip", "x-gzip"):
@@ -41,7 +41,7 @@ class BoundedBody:
         """Add the next bytes received.
 
         Raises:
-            BadResponse: A limit is passed, or the bytes are not gzip.
+            BadResponse: The body exceeds the limit, is not valid gzip, or has bytes after the end of its gzip data.
         """
         self._received += len(chunk)
         if self._received > self._limit:
@@ -50,7 +50,7 @@ class BoundedBody:
             self._content += chunk
             return
         try:
-            # One byte more than may be kept tells a full body from a larger one.
+            # Ask for one byte over the limit, to notice a body that is too large.
             self._content += self._unzip.decompress(chunk, self._limit + 1 - len(self._content))
         except zlib.error as error:
             raise BadResponse(f"invalid gzip: {error}") from error
@@ -63,7 +63,7 @@ class BoundedBody:
         """Return the body, decompressed.
 
         Raises:
-            BadResponse: The gzip body ended too early.
+            BadResponse: The gzip data is incomplete.
         """
         if self._unzip is not None and self._received and not self._unzip.eof:
             raise BadResponse(f"gzip body truncated after {self._received} bytes")

@@ -1,4 +1,4 @@
-"""A page of candles: the rows of an answer that can be used, and the slots of those that cannot. Pure."""
+"""Parses a page of candles: usable rows become candles, unusable rows are noted by slot. Pure."""
 
 from __future__ import annotations
 
@@ -17,41 +17,43 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 
-# Plain decimals are documented; no sign, since none of the values can be negative.
+# Decimals as documented, without a sign: no value can be negative.
 _DECIMAL = r"[0-9]{1,40}(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,3})?"
 _FORMS = {"start": re.compile(r"[0-9]{1,12}")} | dict.fromkeys(
     ("open", "high", "low", "close", "volume"), re.compile(_DECIMAL)
 )
-# The same forms for all fields of a row at once, joined by spaces, which none of them can hold: 300 rows cost 1 ms.
+# One pattern for all fields of a row, joined by spaces, which no field can contain: it checks 300 rows in 1 ms.
 _row_fields: Callable[[Any], tuple[str, ...]] = itemgetter(*_FORMS)
 _ROW = re.compile(" ".join(form.pattern for form in _FORMS.values()))
-# "default 350, max 350" rows (documented), and one more if both ends of a range count.
+# Documented are at most 350 rows; an answer may have one more if both ends of a range are included.
 _DISTINCT_LIMIT = 351
-# Chance below one in a million that bars of a sparse market fall onto a coarser grid by themselves.
+# 20 bits: the chance that bars of a sparse market are all on a coarser grid is below one in a million.
 _COARSE_EVIDENCE_BITS = 20
-# Of a finer grid's rows half or more are off this one; the least share is a third, and more than one spoilt start.
+# Half or more of a finer timeframe's rows are off this grid. A third of the rows, and at least two, are enough to
+# refuse an answer.
 _FINER_SHARE = 3
 
 
 @dataclass(frozen=True, slots=True)
 class CandlePage:
-    """Content of one answer about one page.
+    """The content of one answer to a page request.
 
     Attributes:
-        series: The series asked about.
-        interval: The slots asked about, half-open (ms UTC).
-        candles: Candles of those slots, ascending, one a slot. A slot without one had no trades in this answer, unless
-            it is unusable; whether that proves anything is for the evidence rules.
-        rows: Rows of the answer.
-        outside: Distinct candles outside the interval, dropped.
-        stray: Slots of rows more than one bar outside; an exchange that reads its range in any known way sends none.
-        duplicates: Rows equal to an earlier one, dropped.
-        oldest: Open time of the oldest candle, those outside included; None if there are none.
-        newest: Open time of the newest candle, those outside included; None if there are none.
-        unusable: Open times of the slots asked about of which a row is not a candle, ascending.
-        unreadable: Rows without a start that can be read: each may belong to any slot.
-        fault: Number of unusable rows and the fault of the first; None where all can be used.
-        served_at: Time of the exchange's clock when it answered (ms UTC, whole seconds); None where it did not say.
+        series: Series that was asked for.
+        interval: Slots that were asked for, half-open (ms UTC).
+        candles: Candles of these slots, ascending, one for each slot at most. For a slot without a candle that is not
+            in `unusable`, the answer reports no trades; `planning` decides whether that proves anything.
+        rows: Number of rows in the answer.
+        outside: Number of distinct candles outside the interval, which were dropped.
+        stray: Number of slots with rows that are more than one bar outside the interval; they show that the exchange
+            did not use the range that was asked for.
+        duplicates: Number of rows equal to an earlier row, which were dropped.
+        oldest: Open time of the oldest candle, including candles outside the interval; None if there are no candles.
+        newest: Open time of the newest candle, including candles outside the interval; None if there are no candles.
+        unusable: Open times of slots in the interval with an unusable row, ascending.
+        unreadable: Number of rows whose start cannot be read; each of them may belong to any slot.
+        fault: Number of unusable rows, and the mistake in the first; None if all rows are usable.
+        served_at: Time of the answer by the exchange's clock (ms UTC, whole seconds); None if the answer had no date.
     """
 
     series: Series
@@ -66,33 +68,33 @@ class CandlePage:
     unusable: tuple[int, ...] = ()
     unreadable: int = 0
     fault: str | None = None
-    # The time of an answer does not count in comparisons.
+    # Pages are equal even if they were served at different times.
     served_at: int | None = field(default=None, compare=False)
 
     @property
     def covering(self) -> bool:
-        """Whether the answer speaks about every slot asked for.
+        """Whether a slot without a row means that the exchange has no candle for it.
 
-        A range is refused or served whole, never cut (measured by several clients). Stray rows show that the range
-        was not read as asked, so an absent slot may only have been left out; an unreadable row may be any slot's.
+        The exchange serves a range as a whole or refuses it (measured by several clients). Stray rows show that it used
+        another range, so that it may have left out candles; an unreadable row may belong to any slot.
         """
         return not self.stray and not self.unreadable
 
 
 def parse_candles(body: bytes, series: Series, interval: Interval) -> CandlePage:
-    """Read the answer to a request for the candles of `interval`, rows in any order.
+    """Parse the answer to a request for the candles of `interval`; rows may be in any order.
 
-    A row can be used if its six fields are documented strings, its values make a candle, its start lies on the grid,
-    and no other row of its slot differs; any other row costs its own slot alone. Candles outside the interval are
-    dropped and counted. An answer cannot show that its rows are another product's, since rows do not name theirs.
+    A row is usable if its six fields have the documented form, its values make a candle, its start is on the grid, and
+    all rows of its slot are equal. An unusable row affects only its own slot. Candles outside the interval are counted
+    and dropped. Rows of another product cannot be noticed, because rows do not name their product.
 
     Raises:
-        BadResponse: The answer is not a list, or its rows are all of another time, of another timeframe, or more than
-            the exchange can send. None of it is used.
+        BadResponse: The answer as a whole is unusable: it is not a list, all rows are outside the interval, the rows
+            are of another timeframe, or there are more rows than the exchange can send.
         SourceUnavailable: The answer is an HTML page.
     """
     step = series.timeframe.step_ms
-    # Refuse the answer as a whole where its rows show that it is another question's.
+    # Refuse the whole answer if its rows show that it belongs to another request.
     listed = read_list(body, "candles")
     rows = _Rows(step)
     for row in listed:
@@ -102,7 +104,7 @@ def parse_candles(body: bytes, series: Series, interval: Interval) -> CandlePage
         raise BadResponse(f"{distinct} candles; the exchange sends at most {_DISTINCT_LIMIT}")
     _refuse_finer(rows.off_grid, len(listed), series.timeframe)
 
-    # A bucket on each side is tolerated: the exchange aligns the ends of a request.
+    # Tolerate one bar on each side, because the exchange aligns the ends of a range to its grid.
     near = range(interval.start - step, interval.stop + step)
     opens = sorted(found.keys() | rows.faults.keys())
     stray = sum(instant not in near for instant in opens)
@@ -128,13 +130,13 @@ def parse_candles(body: bytes, series: Series, interval: Interval) -> CandlePage
 
 
 class _Rows:
-    """The rows of an answer so far.
+    """Collects the rows of an answer.
 
     Attributes:
-        faults: By open time, slots of which a row cannot be used, and why.
-        unreadable: Faults of rows without a start that can be read.
-        off_grid: Rows with a start between those of two slots.
-        duplicates: Rows equal to an earlier one.
+        faults: By open time of the slot, why a row of it is unusable.
+        unreadable: For each row whose start cannot be read, why.
+        off_grid: Number of rows with a start off the grid.
+        duplicates: Number of rows equal to an earlier row.
     """
 
     def __init__(self, step: int) -> None:
@@ -146,7 +148,7 @@ class _Rows:
         self.duplicates = 0
 
     def take(self, row: object) -> None:
-        """Take one row."""
+        """Add one row, as a candle, a duplicate or an unusable row."""
         try:
             candle = _candle(row, self._step)
         except ValueError as fault:
@@ -168,11 +170,11 @@ class _Rows:
         self.faults.setdefault(start // self._step * self._step, fault)
 
     def candles(self) -> dict[int, Candle]:
-        """Return the candles by open time; none of a slot with a fault, whichever of its rows came first."""
+        """Return the candles by open time, except for slots that have an unusable row."""
         return {instant: one for instant, one in self._candles.items() if instant not in self.faults}
 
     def describe_faults(self) -> str | None:
-        """Return how many rows cannot be used, and the first fault; None if all can."""
+        """Return a sentence with the number of unusable rows and the first mistake, or None if there are none."""
         faults = [*self.faults.values(), *self.unreadable]
         return f"{len(faults)} row{'s' * (len(faults) > 1)} unusable, first: {faults[0]}" if faults else None
 
@@ -181,7 +183,7 @@ def _candle(row: object, step: int) -> Candle:
     """Return a row as a candle.
 
     Raises:
-        ValueError: It cannot be used; says why.
+        ValueError: The row is unusable; the message says why.
     """
     try:
         fields = _row_fields(row)
@@ -198,13 +200,13 @@ def _candle(row: object, step: int) -> Candle:
 
 
 def _start_of(row: object) -> int | None:
-    """Return a row's start (ms UTC), on the grid or off it; None where it cannot be read."""
+    """Return a row's start (ms UTC), on the grid or off it; None if it cannot be read."""
     start = cast("dict[str, object]", row).get("start") if isinstance(row, dict) else None
     return int(start) * 1_000 if isinstance(start, str) and _FORMS["start"].fullmatch(start) else None
 
 
 def _fault(row: object) -> str:
-    """Return the fault of a row that is not of the documented form."""
+    """Return why a row does not have the documented form."""
     if not isinstance(row, dict):
         return f"candle is a {type(row).__name__}, not an object"
     fields = cast("dict[str, object]", row)
@@ -219,17 +221,17 @@ def _fault(row: object) -> str:
 
 
 def _refuse_finer(off_grid: int, rows: int, timeframe: Timeframe) -> None:
-    """Refuse bars of a finer timeframe: one of them that lies on this grid could pass for this timeframe's bar."""
+    """Refuse bars of a finer timeframe: those that are also on this grid could pass for bars of this timeframe."""
     if off_grid > 1 and off_grid * _FINER_SHARE >= rows:
         raise BadResponse(f"{off_grid} of {rows} candles are off the grid of {timeframe}")
 
 
 def _refuse_coarser(candles: Sequence[Candle], opens: Sequence[int], timeframe: Timeframe) -> None:
-    """Refuse bars of a coarser timeframe, which lie on this one's grid too.
+    """Refuse bars of a coarser timeframe, which are on the grid of `timeframe` too.
 
-    The exchange omits bars without trades, so in a sparse market a few bars may lie on the coarser grid by chance, and
-    many if somebody trades by the clock. Bars made of several trades (high above low) whose neighbours all had not one
-    are neither: that is another timeframe's answer.
+    The exchange omits bars without trades. So in a sparse market a few bars may be on the coarser grid by chance, or
+    many if somebody trades at regular times. If, however, most bars have several trades (high above low) while all bars
+    between them have none, the answer is of the coarser timeframe.
     """
     busy = sum(candle.high > candle.low for candle in candles)
     if 2 * busy <= len(candles):

@@ -1,4 +1,4 @@
-"""The exchange client: one request a call, every answer checked."""
+"""The exchange client: one request for each call, and a check of every answer."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ from reconciler_engine.observe.metrics import REQUEST_SECONDS, REQUESTS
 from reconciler_engine.planning.backoff import http_date_ms
 
 if TYPE_CHECKING:
-    # Cryptography is loaded where there is a key, not by every worker.
+    # Not imported at run time: `cryptography` is loaded only where there is a key.
     from reconciler_engine.coinbase.auth import Credentials
 
-# 351 rows of six fields, each of 40 digits, stay below 200 kB.
+# 351 rows of six fields with 40 digits each are below 200 kB.
 _PAGE_LIMIT_BYTES = 1_000_000
-# Some 950 products of 54 fields (seen) are 2 MB.
+# The list seen, of about 950 products with 54 fields, is 2 MB.
 _PRODUCTS_LIMIT_BYTES = 16_000_000
 
 _ENDPOINTS = {TIME_PATH: "time", PRODUCTS_PATH: "products"}
@@ -58,14 +58,14 @@ _Answer = TypeVar("_Answer")
 
 
 class CoinbaseClient:
-    """Asks the exchange, one HTTP request a call and never a second one by itself.
+    """Sends requests to the exchange, exactly one HTTP request for each call.
 
-    So a caller that takes a permit a call holds the budget: nothing is retried, no redirect is followed, and nothing is
-    cached (the exchange marks live candles as cacheable for hours). Retries are the caller's, see `retryable` of the
-    errors. Proxies, netrc and certificate settings of the environment are ignored, and cookies are refused.
+    Therefore a caller that takes one permit for each call stays within the budget: the client does not retry, follow
+    redirects or cache (the exchange marks live candles as cacheable for hours). The caller retries; see `retryable` of
+    the errors. The client ignores the environment's proxies, netrc and certificate settings, and refuses cookies.
 
     Use it as `async with CoinbaseClient(...) as client`; leaving the block closes all connections. Several tasks may
-    call at once, up to `connections` of them are served at a time. A call that is cancelled closes its connection.
+    call it at once; up to `connections` calls run at a time. A cancelled call closes its connection.
     """
 
     def __init__(
@@ -80,23 +80,23 @@ class CoinbaseClient:
         ssl_context: ssl.SSLContext | None = None,
         now: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        """Check the settings; nothing is opened before the first call.
+        """Check the settings; the first connection is opened by the first call.
 
         Args:
-            base_url: Where the exchange is, see `BaseUrl`.
-            credentials: Sign requests for candles with them; None asks the public endpoint. They go to this host only,
-                over https unless it is this machine.
-            route: By which proxy and authorities it is reached; an exchange on this machine is reached directly.
-            silence_timeout_ms: Longest wait for a connection, and for any next bytes of an answer.
-            request_timeout_ms: Longest whole call, from connecting to the answer's last byte, waiting for a free
-                connection included: an answer that drips ends here.
-            connections: Most connections, open or idle.
-            ssl_context: Authorities that certificates are checked against; None for the public ones httpx ships.
+            base_url: URL of the exchange, see `BaseUrl`.
+            credentials: Key that signs candle requests; None to use the public endpoint. Tokens are sent only to this
+                host, over https unless it is this machine.
+            route: Proxy and certificate authorities; an exchange on this machine is reached without the proxy.
+            silence_timeout_ms: Longest wait for a connection, and between two parts of an answer.
+            request_timeout_ms: Longest duration of a whole call, including the wait for a free connection, until the
+                last byte of the answer.
+            connections: Most connections, in use or idle.
+            ssl_context: TLS context; None for the route's authorities, or else the public authorities of httpx.
             now: This machine's clock (ms UTC).
 
         Raises:
-            ValueError: A setting is not allowed; the message names it, its value and the allowed ones.
-            ConfigError: The route's file of authorities cannot be used.
+            ValueError: A setting is not allowed; the message names the setting, its value and the allowed values.
+            ConfigError: The route's file of authorities is unusable.
         """
         bounds = {
             "silence_timeout_ms": silence_timeout_ms,
@@ -126,16 +126,16 @@ class CoinbaseClient:
         await self._http.__aexit__(kind, error, traceback)
 
     async def fetch_candles(self, series: Series, interval: Interval) -> CandlePage:
-        """Ask for the candles of a page, an interval of at most 300 slots on the series' grid.
+        """Request the candles of a page, an interval of at most 300 slots on the series' grid.
 
         Raises:
-            ValueError: The interval is not a page; nothing was sent.
-            RateLimited: Refused for rate.
-            SourceUnavailable: No answer, or one of a server in trouble.
-            BadResponse: An answer is not of the documented form; none of it is used.
-            RequestRefused: The exchange will not serve this request, whenever it is asked.
-            TokenRefused: A token was not accepted; the next call sends a fresh one.
-            NotAuthorized: The exchange does not let this client ask.
+            ValueError: The interval is not a page; no request was sent.
+            RateLimited: The exchange refused the request because of its rate limit.
+            SourceUnavailable: There was no complete answer, or the exchange answered with a server error.
+            BadResponse: The answer does not have the documented form, or belongs to another request.
+            RequestRefused: The exchange refuses this request, and would refuse it again.
+            TokenRefused: The exchange did not accept the token; the next call sends a new one.
+            NotAuthorized: The exchange does not allow this client to send the request.
         """
         query = candles_query(series.timeframe, interval)
         path = candles_path(series.symbol, authenticated=self._credentials is not None)
@@ -153,19 +153,19 @@ class CoinbaseClient:
         return replace(page, served_at=served_at)
 
     async def fetch_time(self) -> int:
-        """Ask for the exchange's clock (ms UTC); never signed, since a wrong clock is why tokens are refused.
+        """Request the exchange's time (ms UTC); unsigned, because a wrong clock makes tokens invalid.
 
         Raises:
-            SourceError: As `fetch_candles`.
+            SourceError: As in `fetch_candles`.
         """
         now, _ = await self._get(TIME_PATH, {}, parse_time)
         return now
 
     async def fetch_products(self, kind: str = SPOT) -> tuple[Product, ...]:
-        """Ask for the products of a kind, from the public endpoint; those that no longer trade are among them.
+        """Request the products of a kind from the public endpoint, including delisted products.
 
         Raises:
-            SourceError: As `fetch_candles`.
+            SourceError: As in `fetch_candles`.
         """
         parse = partial(parse_products, may_be_empty=kind != SPOT)
         products, _ = await self._get(PRODUCTS_PATH, {"product_type": kind}, parse, limit_bytes=_PRODUCTS_LIMIT_BYTES)
@@ -173,11 +173,11 @@ class CoinbaseClient:
 
     @property
     def identity(self) -> Identity | None:
-        """Under which requests for candles are signed; None where they are not."""
+        """Identity of the key that signs candle requests; None if they are unsigned."""
         return None if self._credentials is None else self._credentials.identity
 
     def _sign(self, path: str) -> dict[str, str]:
-        """Return the headers of one GET request, with a token of its own where there is a key."""
+        """Return the headers of one GET request, with a new token if there is a key."""
         if self._credentials is None:
             return {}
         nonce = secrets.token_hex(16)
@@ -193,7 +193,7 @@ class CoinbaseClient:
         headers: dict[str, str] | None = None,
         limit_bytes: int = _PAGE_LIMIT_BYTES,
     ) -> tuple[_Answer, int | None]:
-        """Return an answer's content and its instant by the exchange's own clock (ms UTC)."""
+        """Return the parsed answer, and its time by the exchange's clock (ms UTC; None if it has no date)."""
         with counted(_ENDPOINTS.get(path, "candles")) as asked:
             with trio.move_on_after(self._request_timeout_s), mapped():
                 async with self._http.stream("GET", path, params=query, headers=headers) as answer:
@@ -204,7 +204,7 @@ class CoinbaseClient:
                             raise refusal(answer.status_code, answer.headers, body, self._now())
                         return parse(body), http_date_ms(answer.headers.get("date", ""))
                     except BadResponse:
-                        # Bytes of a wrong answer may be left that would pass for the next one.
+                        # Close the connection: unread bytes of a wrong answer would be taken for the next answer.
                         cast("WatchedStream", answer.extensions["network_stream"]).spoil()
                         raise
             raise SourceUnavailable(f"no complete answer within {self._request_timeout_s:g} s")
@@ -212,8 +212,8 @@ class CoinbaseClient:
 
 async def _read(answer: httpx.Response, limit_bytes: int) -> bytes:
     body = BoundedBody(answer.headers.get("content-encoding", ""), limit_bytes)
-    # Not by aiter_bytes, which decompresses without a bound, nor by aiter_raw, which hands the connection on to the
-    # next request before this answer is judged.
+    # Do not use aiter_bytes, which decompresses without a limit, or aiter_raw, which frees the connection for the next
+    # request before this answer is checked.
     refused: BadResponse | None = None
     with trio.CancelScope() as reading:
         async for chunk in cast("httpx.AsyncByteStream", answer.stream):
@@ -221,7 +221,7 @@ async def _read(answer: httpx.Response, limit_bytes: int) -> bytes:
                 if refused is None:
                     body.feed(chunk)
             except BadResponse as error:
-                # Leaving the loop would abandon the generators that httpx is made of; cancelled, they end in order.
+                # Cancel instead of leaving the loop, so that httpx's generators end in order.
                 refused = error
                 reading.cancel()
     if refused is not None:
@@ -232,12 +232,12 @@ async def _read(answer: httpx.Response, limit_bytes: int) -> bytes:
 def _http(
     base: BaseUrl, silence_timeout_s: float, connections: int, ssl_context: ssl.SSLContext | None, proxy: Proxy | None
 ) -> httpx.AsyncClient:
-    # httpx reports every URL with its query at INFO; a host that has set a level of its own keeps it.
+    # httpx logs every URL with its query at INFO. Raise its level, unless the host program has set one.
     logger = logging.getLogger("httpx")
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.WARNING)
     if ssl_context is None:
-        # Over plain http it is never used: one that trusts nobody spares loading the authorities.
+        # Plain http never uses the context, so create one without loading authorities.
         plain = base.scheme == "http" and (proxy is None or proxy.url.startswith("http:"))
         ssl_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else httpx.create_ssl_context(trust_env=False)
     return httpx.AsyncClient(
@@ -250,7 +250,7 @@ def _http(
         headers={
             "accept": "application/json",
             "accept-encoding": ACCEPT_ENCODING,
-            # Passes the exchange's own cache of a second (documented: Advanced Trade REST API Endpoints).
+            # Bypasses the exchange's cache of one second (documented: Advanced Trade REST API Endpoints).
             "cache-control": "no-cache",
             "user-agent": f"reconciler-engine/{version('reconciler-engine')}",
         },
@@ -266,18 +266,18 @@ _OUTCOMES = {
 }
 
 _STATUSES = frozenset({200, 400, 401, 403, 404, 408, 429, 500, 502, 503, 504})
-"""Those told apart; of the rest the class is told, so that no server can make up labels without end."""
+"""Statuses that are metric labels; others become a class such as `4xx`, so that the number of labels is bounded."""
 
 
 @dataclass(slots=True)
 class Asked:
-    """A request under way; `status` is the answer's, None before there is one."""
+    """A request that was sent; `status` is that of its answer, None until there is an answer."""
 
     status: int | None = None
 
     @property
     def label(self) -> str:
-        """The status as a label."""
+        """Metric label of the status."""
         if self.status is None:
             return "none"
         return str(self.status) if self.status in _STATUSES else f"{self.status // 100}xx"
@@ -285,7 +285,7 @@ class Asked:
 
 @contextmanager
 def counted(endpoint: str) -> Iterator[Asked]:
-    """Count the request that the block sends, by the error that ends the block, if any."""
+    """Count and time the request that the block sends; its outcome is the error that ends the block, or `ok`."""
     asked = Asked()
     began = trio.current_time()
     outcome = "cancelled"

@@ -1,4 +1,4 @@
-"""Failures of the connection, as errors of the engine."""
+"""Maps connection failures of httpx to errors of the engine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import httpx
 from reconciler_engine.coinbase.refusals import excerpt
 from reconciler_engine.errors import BadResponse, SourceError, SourceUnavailable
 
-# The first row that matches counts: subclasses stand before their bases.
+# The first matching row is used, so subclasses come before their base classes.
 MAPPING: tuple[tuple[type[Exception], type[SourceUnavailable | BadResponse], str], ...] = (
     (httpx.ConnectTimeout, SourceUnavailable, "no connection in time"),
     (httpx.ReadTimeout, SourceUnavailable, "silence for too long"),
@@ -27,13 +27,13 @@ MAPPING: tuple[tuple[type[Exception], type[SourceUnavailable | BadResponse], str
     (httpx.CookieConflict, BadResponse, "conflicting cookies"),
 )
 
-# Raised by wrong use of httpx only: a defect of this room, to be seen and not to be retried.
+# Raised only for wrong use of httpx, which is a defect of this package: not mapped, so that it is not retried.
 DEFECTS: tuple[type[Exception], ...] = (httpx.StreamError, httpx.HTTPStatusError)
 
 
 @contextmanager
 def mapped() -> Iterator[None]:
-    """Raise a failure of httpx inside as `SourceUnavailable` or `BadResponse`, with its cause."""
+    """Convert a failure of httpx in the block to `SourceUnavailable` or `BadResponse`, with its cause."""
     try:
         yield
     except Exception as error:
@@ -44,7 +44,7 @@ def mapped() -> Iterator[None]:
 
 
 def error_of(error: Exception) -> SourceError | None:
-    """Return the engine's error for a failure of httpx, or None for anything else."""
+    """Return the engine's error for a failure of httpx, or None for any other error."""
     for upstream, ours, meaning in MAPPING:
         if isinstance(error, upstream):
             return ours(f"{meaning}: {_root(error)}")
@@ -52,14 +52,14 @@ def error_of(error: Exception) -> SourceError | None:
 
 
 def _root(error: Exception) -> str:
-    """Return the deepest cause that says something: the layers above repeat it or lose it."""
+    """Return the text of the deepest cause that is an OSError, or else the error's own text."""
     said = excerpt(str(error))
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError):
-            # SSLError's own text repeats its source file's line.
+            # The text of an SSLError contains a line number of OpenSSL's source; use the reason instead.
             detail = getattr(cause, "verify_message", "") or (cause.reason if isinstance(cause, SSLError) else None)
             said = excerpt(f"{type(cause).__name__}: {detail or cause.strerror or cause}")
-        # Of several attempts, such as one an address, the first stands for all.
+        # Of several attempts, such as one for each address, follow only the first.
         cause = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause.__cause__ or cause.__context__
     return said or type(error).__name__

@@ -1,4 +1,4 @@
-"""The identity a client asks under, as others may know it: names, from which no key can be had back."""
+"""Public names of an API key, from which the key cannot be recovered."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 
 class Identity(NamedTuple):
-    """Names that belong to an API key, the same on every machine.
+    """Names that are derived from an API key and are the same on every machine.
 
     Attributes:
-        name: Stands for the key's name, such as in its request budget.
-        key: Stands for the key itself: another one once the key is replaced, even if its name stays.
+        name: Derived from the key's name; the request budget is kept under it.
+        key: Derived from the name and the key itself; changes when the key is replaced under the same name.
     """
 
     name: str

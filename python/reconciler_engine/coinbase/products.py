@@ -1,4 +1,4 @@
-"""The exchange's products, as its list names them. Pure."""
+"""Parses the exchange's product list. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reconciler_engine.market.series import check_symbol
 
 PRODUCTS_PATH = "/api/v3/brokerage/market/products"
 SPOT, FUTURE = "SPOT", "FUTURE"
-"""Kinds of products, each with a list of its own; perpetuals are among the futures (documented: List Products)."""
+"""Kinds of products, each with its own list; perpetuals are in the list of futures (documented: List Products)."""
 
 _DECIMAL = re.compile(r"[0-9]{1,40}(\.[0-9]{1,40})?")
 _CLOSED = ("trading_disabled", "is_disabled", "view_only")
@@ -26,12 +26,12 @@ class Product:
 
     Attributes:
         symbol: Product id.
-        quote: Currency its prices are in; empty for futures, which only their own symbols choose.
-        tradable: Whether it trades now; one that does not may still have a history.
-        quote_volume: Traded in the last 24 hours, in `quote`, about; None where the exchange does not say.
-        listed_at: Since when it is listed (ms UTC); the exchange says so of new products only.
-        is_delisted: Whether it trades no more, for good.
-        alias_of: The product whose book this one shows, or None.
+        quote: Currency of its prices; empty for futures, so that `all:` and `top:` selectors never choose them.
+        tradable: Whether it trades now; a product that does not may still have candles.
+        quote_volume: Approximate volume of the last 24 hours, in `quote`; None if the exchange does not state it.
+        listed_at: Instant of its listing (ms UTC); None unless the exchange calls the product new.
+        is_delisted: Whether its trading has ended for good.
+        alias_of: Symbol of the product whose order book it shows, or None.
     """
 
     symbol: str
@@ -44,13 +44,11 @@ class Product:
 
 
 def parse_products(body: bytes, *, may_be_empty: bool = False) -> tuple[Product, ...]:
-    """Read the answer of `PRODUCTS_PATH`, in its order.
-
-    Rows that name no product, or one whose id this engine cannot ask for and keep, are left out.
+    """Parse the answer of `PRODUCTS_PATH`; keeps its order, and leaves out rows without an allowed product id.
 
     Raises:
-        BadResponse: The answer is not a list of products, or it holds rows and none of use, or none although it must.
-        SourceUnavailable: It is an HTML page.
+        BadResponse: The answer is not a list, has rows but no usable one, or is empty without `may_be_empty`.
+        SourceUnavailable: The answer is an HTML page.
     """
     rows = read_list(body, "products")
     products = {product.symbol: product for row in rows if (product := _product(row)) is not None}
@@ -68,10 +66,10 @@ def _product(row: object) -> Product | None:
     return Product(
         symbol=symbol,
         quote=_quote(fields, symbol),
-        # Futures leave their status empty.
+        # The status of futures is empty.
         tradable=fields.get("status") in ("online", "") and not any(fields.get(flag) is True for flag in _CLOSED),
         quote_volume=float(volume) if isinstance(volume, str) and _DECIMAL.fullmatch(volume) else None,
-        # A date without the tag proves nothing: one has been seen on a product that was years old.
+        # Ignore the date unless `new` is true: it was seen on a product that was years old.
         listed_at=_instant(fields.get("new_at")) if fields.get("new") is True else None,
         is_delisted=fields.get("status") == "delisted",
         alias_of=_symbol(fields.get("alias")),
@@ -82,12 +80,12 @@ def _quote(fields: Mapping[str, object], symbol: str) -> str:
     if fields.get("product_type") == FUTURE:
         return ""
     quote = fields.get("quote_currency_id")
-    # Unset texts are empty.
+    # The exchange sends an empty text for an unset field.
     return quote if isinstance(quote, str) and quote else symbol.rpartition("-")[2]
 
 
 def _instant(value: object) -> int | None:
-    """Return the instant (ms UTC) of an RFC 3339 time, or None where it is none."""
+    """Return the instant (ms UTC) of an RFC 3339 time, or None if the value is not such a time."""
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:

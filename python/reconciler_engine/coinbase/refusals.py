@@ -1,6 +1,6 @@
-"""Answers with another status than 200, as errors of the engine. Pure.
+"""Maps answers with a status other than 200 to errors of the engine. Pure.
 
-The bodies are those seen on the wire; the documentation names only the JSON form.
+The forms of bodies are those that were seen; the documentation describes only the JSON form.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from reconciler_engine.errors import (
 from reconciler_engine.planning.backoff import http_date_ms, retry_after_ms
 
 _EXCERPT_LIMIT = 120
-# A token never leaves this room, not even when an answer quotes it.
+# Tokens are masked in messages, since an answer may quote the request's token.
 _TOKEN = re.compile(r"eyJ[\w-]*(\.[\w-]*)*")
 _REDIRECTS = range(300, 400)
-# The same request can pass later.
+# The same request can succeed later.
 _TRY_LATER = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY)
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes, now: int) -> SourceError:
-    """Return the error that an answer with a status other than 200 is.
+    """Return the error for an answer with a status other than 200.
 
     Args:
         status: HTTP status.
-        headers: The answer's headers, lower-case names; none of them is relied on.
-        body: The answer's body: JSON in either form of the exchange's envelope, bare text, HTML or nothing.
+        headers: The answer's headers, with lower-case names; any of them may be missing.
+        body: The answer's body: JSON in one of the exchange's forms, plain text, HTML or empty.
         now: This machine's clock (ms UTC), for a Retry-After date in an answer without a Date header.
     """
     reason = describe(body)
@@ -54,10 +54,10 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, now: int) -> S
 
 
 def describe(body: bytes) -> str:
-    """Return the text of an error body, on one short line.
+    """Return the text of an error body as one short line, or "no details".
 
-    Read are `{"error", "error_details", "message"}` (seen) and `{"error", "code", "message", "details"}` (documented),
-    any key absent, `{"errors": [{"id", "message"}]}` (rate limits), bare text and HTML; else it is "no details".
+    Understands `{"error", "error_details", "message"}` (seen), `{"error", "code", "message", "details"}` (documented),
+    both with keys missing, `{"errors": [{"id", "message"}]}` (rate limits), plain text and HTML.
     """
     if is_html(body):
         return f"HTML page: {excerpt(body)}"
@@ -77,13 +77,13 @@ def describe(body: bytes) -> str:
 
 
 def is_html(body: bytes) -> bool:
-    """Return whether `body` is a page for a browser, such as a CDN's challenge; content types are not trusted."""
+    """Return whether `body` is an HTML page, such as a CDN's browser check, whatever its content type."""
     return body[:512].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
 
 
 def excerpt(text: bytes | str) -> str:
     """Return the beginning of `text` for a message: one line, printable, without tokens, at most 120 characters."""
-    # Tokens are masked before the cut, else a cut one would not be known any more.
+    # Mask tokens before shortening: a shortened token would not be recognised.
     head = text[: 100 * _EXCERPT_LIMIT]
     line = head.decode(errors="replace") if isinstance(head, bytes) else head
     line = " ".join(_TOKEN.sub("[token]", line).split())

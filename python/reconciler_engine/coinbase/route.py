@@ -1,4 +1,4 @@
-"""The way to the exchange: through which proxy, and whose certificates count."""
+"""The route to the exchange: the proxy, and the trusted certificate authorities."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _HOST = re.compile(r"[a-z0-9._-]{1,253}|[0-9a-f:.]{2,45}")
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A checked HTTP proxy; `str()` and `repr()` show neither user nor password.
+    """A checked HTTP proxy; `str()` and `repr()` hide user and password.
 
     Attributes:
-        url: Its address, without user and password.
-        login: User and password; None where it asks for none.
+        url: URL of the proxy, without user and password.
+        login: User and password; None if the proxy needs none.
     """
 
     url: str
@@ -29,10 +29,10 @@ class Proxy:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the proxy that a URL names.
+        """Parse the URL of a proxy.
 
         Raises:
-            ValueError: The URL has another form; the message does not repeat it, since it may hold a password.
+            ValueError: The URL has another form; the message does not repeat it, since it may contain a password.
         """
         try:
             parts = urlsplit(text)
@@ -52,11 +52,11 @@ class Proxy:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The way to the exchange; the environment's proxies and certificate settings are never used.
+    """The route to the exchange; the environment's proxies and certificate settings are never used.
 
     Attributes:
-        ca_file: File of the authorities (PEM) that count in the place of the public ones; None for those.
-        proxy: Proxy of every request to another machine; None where they go out directly.
+        ca_file: PEM file of the authorities to trust instead of the public ones; None to trust the public ones.
+        proxy: Proxy for requests to other machines; None to connect directly.
     """
 
     ca_file: Path | None = None
@@ -67,10 +67,10 @@ class Route:
         return ", ".join([*ways, f"certificates by {self.ca_file}"] if self.ca_file else ways)
 
     def tls(self) -> ssl.SSLContext | None:
-        """Return the context that certificates are checked in, None for the public authorities.
+        """Return the TLS context that trusts `ca_file`; None if there is no such file.
 
         Raises:
-            ConfigError: The file cannot be read or holds no certificate.
+            ConfigError: The file cannot be read or contains no certificate.
         """
         if self.ca_file is None:
             return None
@@ -86,4 +86,4 @@ class Route:
 
 
 DIRECT = Route()
-"""Straight out, by the public authorities."""
+"""Without a proxy, and with the public authorities."""

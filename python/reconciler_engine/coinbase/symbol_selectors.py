@@ -1,4 +1,4 @@
-"""Choices of symbols: one product, all that trade against a quote, or the most traded of them. Pure."""
+"""Selectors of symbols: one product, all products of a quote currency, or the most traded of them. Pure."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from reconciler_engine.market.series import check_symbol
 
 _DOLLARS = ("USD", "USDC", "USDT")
 _SELECTOR = re.compile(r"all:(?P<all>[A-Z0-9]{1,20})|top:(?P<count>[1-9][0-9]{0,4}):(?P<top>[A-Z0-9]{1,20})")
-# A search costs some 10 ms a symbol.
+# A search takes about 10 ms for each symbol.
 _NEAR_SEARCHES = 20
 _FORMS = "allowed: a product id such as BTC-USD, all:QUOTE such as all:USD, top:COUNT:QUOTE such as top:20:USD"
 
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """A choice of products: one by its symbol, or the tradable ones of a quote currency, all or the most traded.
+    """Selects one product by its symbol, or the tradable products of a quote currency: all, or the most traded.
 
     Attributes:
-        symbol: The one product, or None.
-        quote: The quote currency; empty with a symbol.
-        count: How many of the most traded; None for all.
+        symbol: Symbol of the one product; None to select by quote currency.
+        quote: The quote currency; empty if `symbol` is set.
+        count: Number of the most traded products to select; None for all products.
     """
 
     symbol: str | None = None
@@ -34,10 +34,10 @@ class Selector:
 
     @classmethod
     def parse(cls, text: str) -> Selector:
-        """Return the selector written as `BTC-USD`, `all:USD` or `top:20:USD`; asks nobody.
+        """Parse a selector such as `BTC-USD`, `all:USD` or `top:20:USD`; does not check that the products exist.
 
         Raises:
-            ValueError: `text` is none of these.
+            ValueError: `text` has another form.
         """
         if ":" in text:
             found = _SELECTOR.fullmatch(text)
@@ -51,12 +51,12 @@ class Selector:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The products that selectors mean.
+    """The result of applying selectors to the product list.
 
     Attributes:
-        symbols: Symbols chosen, each once.
-        unknown: A sentence on each symbol that is not a product of the exchange, by the symbol.
-        faults: Sentences on selectors that find nothing.
+        symbols: Selected symbols, each once.
+        unknown: By symbol, an error message for each symbol that is not a product of the exchange.
+        faults: Error messages for selectors that select nothing.
     """
 
     symbols: tuple[str, ...]
@@ -65,11 +65,11 @@ class Choice:
 
 
 def choose(selectors: Iterable[Selector], products: Sequence[Product]) -> tuple[str, ...]:
-    """Return the symbols that `selectors` mean, in their order, the most traded first, each once.
+    """Return the selected symbols, each once, in the order of the selectors; within a selector, the most traded first.
 
     Raises:
-        ConfigError: A symbol is unknown (with near matches), or nothing tradable has a selector's quote currency. All
-            faults at once.
+        ConfigError: A symbol is unknown, or no tradable product has a selector's quote currency; lists all mistakes,
+            with similar symbols.
     """
     choice = look_up(selectors, products)
     if choice.unknown or choice.faults:
@@ -78,7 +78,7 @@ def choose(selectors: Iterable[Selector], products: Sequence[Product]) -> tuple[
 
 
 def look_up(selectors: Iterable[Selector], products: Sequence[Product]) -> Choice:
-    """Return the choice that `selectors` mean, in their order, the most traded first."""
+    """Apply selectors to the product list, in the order that `choose` describes; mistakes are part of the result."""
     known = {product.symbol for product in products}
     chosen: dict[str, None] = {}
     unknown: dict[str, str] = {}
@@ -100,7 +100,7 @@ def look_up(selectors: Iterable[Selector], products: Sequence[Product]) -> Choic
 
 
 def near_matches(symbol: str, products: Iterable[Product]) -> list[str]:
-    """Return up to three symbols that may have been meant, the nearest first."""
+    """Return up to three symbols that are similar to `symbol`, the most similar first."""
     return get_close_matches(symbol, [product.symbol for product in products], n=3, cutoff=0.7)
 
 
@@ -111,14 +111,14 @@ def _matching(selector: Selector, products: Iterable[Product]) -> list[str]:
 
 
 def most_traded_beside(symbol: str, products: Iterable[Product], books: Mapping[str, str]) -> str | None:
-    """Return the product with the greatest turnover whose book `symbol` does not show; None where the list has none.
+    """Return the symbol of the most traded product with another order book than `symbol`, or None if there is none.
 
-    Turnovers in dollars are compared, since those in other quotes would need a rate.
+    Only products quoted in dollars are compared; other quote currencies would need an exchange rate.
 
     Args:
-        symbol: A product.
+        symbol: Symbol of a product.
         products: The exchange's products.
-        books: Products whose book other products show, by those.
+        books: By symbol of an alias, the symbol of the product whose order book it shows.
     """
     own = books.get(symbol, symbol)
     dollars = [one for one in products if one.tradable and one.quote in _DOLLARS]

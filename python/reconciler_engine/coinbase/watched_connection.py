@@ -1,4 +1,4 @@
-"""Connections on which an answer can only be the one to the last request."""
+"""Connections that are closed after unexpected bytes, so that each answer belongs to the last request."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ import httpx
 
 from reconciler_engine.coinbase.route import Proxy
 
-# Outlives the pauses of a running pass; the CDN's own limit is longer.
+# Longer than the pauses within a pass, shorter than the CDN's own limit.
 _KEEPALIVE_S = 30.0
 
 
 class WatchedTransport(httpx.AsyncHTTPTransport):
-    """httpx's own transport over connections that are watched for bytes nobody asked for.
+    """httpx's transport, with connections that are watched for unexpected bytes.
 
-    httpx takes bytes left in its buffer after an answer for the next one: had an exchange or a proxy answered twice
-    once, then every later answer of that connection would be another request's, and one product's candles would be
-    written as another's (seen with httpcore 1.0.9, 2026-11-23).
+    httpx takes bytes that follow an answer for the next answer. If an exchange or a proxy answered one request twice,
+    each later answer on that connection would belong to the request before it, and candles of one product would be
+    stored as another's (seen with httpcore 1.0.9, 2026-11-23).
     """
 
     def __init__(self, ssl_context: ssl.SSLContext, connections: int, proxy: Proxy | None = None) -> None:
-        """Open nothing yet; at most `connections` connections exist at a time, open or idle."""
+        """Create a transport with at most `connections` connections, in use or idle; none is opened yet."""
         super().__init__(verify=ssl_context, trust_env=False)
-        # httpx has no setting for the backend; a test of unasked answers fails where this has no effect.
+        # httpx has no setting for the network backend, so replace its pool. A test fails if this has no effect.
         settings: dict[str, Any] = {
             "ssl_context": ssl_context,
             "max_connections": connections,
@@ -43,9 +43,9 @@ class WatchedTransport(httpx.AsyncHTTPTransport):
 
 
 class WatchedStream(httpcore.AsyncNetworkStream):
-    """A connection that follows its own answers, and is not used again after bytes beyond one.
+    """A connection that parses the answers it receives, and is not used again after unexpected bytes.
 
-    The stream inside sends and receives; this one only looks at the bytes.
+    The inner stream sends and receives; this class only inspects the bytes.
     """
 
     def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
@@ -54,18 +54,18 @@ class WatchedStream(httpcore.AsyncNetworkStream):
         self._spoilt = False
 
     def spoil(self) -> None:
-        """Let the connection be closed, not kept, when the answer in hand is done with."""
+        """Have the connection closed after the present answer instead of being kept for the next request."""
         self._spoilt = True
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's name
-        """Return the next bytes, empty at the end, and follow them."""
+        """Return the next bytes, empty at the end, and check them."""
         data = await self._inner.read(max_bytes, timeout)
         self._follow(data)
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's name
         """Send a request, or the rest of one."""
-        # A request is a head without a body, and httpcore writes it at once.
+        # Requests have no body, and httpcore writes a head in one call, so each call is a new request.
         if buffer and not self._spoilt:
             self._expect()
         await self._inner.write(buffer, timeout)
@@ -80,12 +80,12 @@ class WatchedStream(httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - httpcore's name
     ) -> httpcore.AsyncNetworkStream:
-        """Return the connection with TLS on it, watched inside."""
+        """Return a connection with TLS over this one; the decrypted bytes are watched."""
         return WatchedStream(await self._inner.start_tls(ssl_context, server_hostname, timeout))
 
     def get_extra_info(self, info: str) -> Any:
-        """Return a fact about the connection by httpcore's name for it."""
-        # An idle connection with something to read is one httpcore closes: nothing was asked on it.
+        """Return the property of the connection that httpcore calls `info`."""
+        # httpcore closes an idle connection that is readable, so report a spoilt connection as readable.
         return (info == "is_readable" and self._spoilt) or self._inner.get_extra_info(info)
 
     def _expect(self) -> None:
@@ -98,7 +98,7 @@ class WatchedStream(httpcore.AsyncNetworkStream):
             self._spoilt = True
 
     def _follow(self, data: bytes) -> None:
-        """Spoil the connection if there is more than the answer, or no answer; httpcore names the fault."""
+        """Mark the connection as spoilt if the bytes exceed the answer or are not HTTP; httpcore raises the error."""
         if self._spoilt:
             return
         try:

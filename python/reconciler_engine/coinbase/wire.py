@@ -1,7 +1,7 @@
-"""The exchange's shapes: the parts of a URL, and the forms of a body. Pure.
+"""The exchange's wire format: paths and queries of requests, JSON of answers. Pure.
 
-Facts about the exchange are from its documentation (Get Product Candles, Get Server Time, read 2026-11-23)
-unless a line says otherwise.
+Facts about the exchange are from its documentation (Get Product Candles, Get Server Time, read 2026-11-23) unless a
+comment states another source.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from reconciler_engine.planning.pages import PAGE_SLOTS
 TIME_PATH = "/api/v3/brokerage/time"
 
 _DIGITS = re.compile(r"[0-9]{1,16}")
-# No number that is read has more.
+# Most digits of any number that is used.
 _INTEGER_DIGITS = 20
-# Instants the exchange can mean, from 2001 to 2286: outside them a number is in another unit.
+# Plausible instants, from 2001 to 2286: a number outside this range is in another unit.
 _EPOCH_MS = range(10**12, 10**13)
 
 
 def candles_path(symbol: str, *, authenticated: bool = False) -> str:
-    """Return the URL path that serves the candles of `symbol`.
+    """Return the URL path of the candles of `symbol`.
 
     Raises:
         ValueError: `symbol` is not a product id.
@@ -38,14 +38,14 @@ def candles_path(symbol: str, *, authenticated: bool = False) -> str:
 
 
 def candles_query(timeframe: Timeframe, interval: Interval) -> dict[str, str]:
-    """Return the query that asks for the slots of `interval`, and for no other.
+    """Return the query for exactly the slots of `interval`.
 
-    `end` is the last second before `stop`: the same slots are asked for whether the exchange includes its `end`
-    (undocumented, evidence conflicts) or not.
+    `end` is the last second before `stop`, so that the query selects the same slots whether or not the exchange
+    includes `end` (undocumented; evidence conflicts).
 
     Raises:
-        ValueError: The interval is empty, off the timeframe's grid, before 1970, or spans more than `PAGE_SLOTS`
-            slots, which the exchange would refuse as a whole.
+        ValueError: The interval is empty, off the timeframe's grid, starts before 1970, or has more than `PAGE_SLOTS`
+            slots, which the exchange would refuse.
     """
     step = timeframe.step_ms
     if interval.start % step or interval.stop % step or interval.start < 0:
@@ -63,13 +63,13 @@ def candles_query(timeframe: Timeframe, interval: Interval) -> dict[str, str]:
 
 
 def parse_time(body: bytes) -> int:
-    """Return the exchange's clock (ms UTC) from the answer of `TIME_PATH`.
+    """Return the exchange's time (ms UTC) from the answer of `TIME_PATH`.
 
-    The epochs are strings on the wire and integers in the exchange's own SDK; both are read.
+    The exchange sends the numbers as strings, its own SDK has them as integers; both are accepted.
 
     Raises:
-        BadResponse: The answer is not `{"epochSeconds", "epochMillis"}` with instants that agree.
-        SourceUnavailable: It is an HTML page.
+        BadResponse: The answer lacks `epochSeconds` or `epochMillis`, or the two differ.
+        SourceUnavailable: The answer is an HTML page.
     """
     answer = read_object(body)
     millis = _epoch(answer, "epochMillis")
@@ -82,12 +82,12 @@ def parse_time(body: bytes) -> int:
 
 
 def read_object(body: bytes) -> dict[str, object]:
-    """Return the JSON object that `body` is.
+    """Parse a body that is a JSON object.
 
     Raises:
-        BadResponse: It is empty, truncated, not UTF-8, nested too deep, or not an object; or an object in it has a
-            field twice.
-        SourceUnavailable: It is an HTML page, even under another status or content type.
+        BadResponse: The body is empty, truncated, not UTF-8, nested too deeply or not an object, or an object in it has
+            the same field twice.
+        SourceUnavailable: The body is an HTML page, whatever its status and content type.
     """
     if is_html(body):
         raise SourceUnavailable(f"an HTML page instead of JSON: {excerpt(body)}")
@@ -103,11 +103,11 @@ def read_object(body: bytes) -> dict[str, object]:
 
 
 def read_list(body: bytes, name: str) -> list[object]:
-    """Return the list under a name in the JSON object that `body` is.
+    """Parse a body that is a JSON object, and return the list in its field `name`.
 
     Raises:
-        BadResponse: There is none, or the object is not as `read_object` takes it.
-        SourceUnavailable: It is an HTML page.
+        BadResponse: The body has no such list, or `read_object` refuses it.
+        SourceUnavailable: The body is an HTML page.
     """
     rows = read_object(body).get(name)
     if not isinstance(rows, list):
@@ -116,14 +116,14 @@ def read_list(body: bytes, name: str) -> list[object]:
 
 
 def _whole(digits: str) -> float:
-    # Of more than 4,300 digits int() makes no number but an error, which would refuse the good rows beside it.
+    # int() raises for over 4,300 digits, which would refuse the whole answer, including its good rows.
     return int(digits) if len(digits) <= _INTEGER_DIGITS else float(digits)
 
 
 def _fields(pairs: list[tuple[str, object]]) -> dict[str, object]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        # The last one would count, and an empty list after a full one would prove that nothing was traded.
+        # json.loads would keep only the last one; an empty list after a full one would then look like "no trades".
         twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
         raise BadResponse(f"field {excerpt(repr(twice))} stands twice in an object")
     return fields
@@ -131,7 +131,7 @@ def _fields(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _epoch(answer: dict[str, object], field: str) -> int:
     value = answer.get(field)
-    # bool is an int to isinstance, and no instant.
+    # bool is a subclass of int, but not an instant.
     text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
     if _DIGITS.fullmatch(text) is None:
         raise BadResponse(f"{field} {excerpt(repr(value))} is not a count since the epoch")
