@@ -21,8 +21,12 @@ from typing import Any
 
 import pytest
 import trio
+from tests.integration.engines import CONFIRM_MS
 
 from reconciler_engine.cli.app import app
+from reconciler_engine.engine import cache_inspection, evidence_edits, scheduled_passes
+from reconciler_engine.engine.backfill import run as backfill_run
+from reconciler_engine.engine.passes import pass_plan, survey
 from reconciler_engine.simulator.rules.exchange import ExchangeRules
 from reconciler_engine.simulator.simulation import SimulatorSettings, simulate
 
@@ -31,6 +35,14 @@ PATIENCE_S = 30.0
 """Bound of every wait for a process; reached only when something is broken."""
 LONGEST_S = 120.0
 """The same, where it says other things meanwhile."""
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch) -> None:
+    """Have engines and commands of this process look again soon, at gaps and at leases."""
+    for module in (backfill_run, cache_inspection, evidence_edits, pass_plan, survey):
+        monkeypatch.setattr(module, "CONFIRM_MS", CONFIRM_MS)
+    monkeypatch.setattr(scheduled_passes, "_POLL_S", 0.02)
 
 
 def clean_environment(**settings: str) -> dict[str, str]:

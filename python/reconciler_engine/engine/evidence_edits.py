@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from reconciler_engine.engine.tasks.scan import scan
+from reconciler_engine.engine.tasks.scan import CONFIRM_MS, scan
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
@@ -133,7 +133,7 @@ async def forget_slots(
 
 
 async def _absent(candles: CandleStore, series: Series, slots: Interval) -> Intervals:
-    (found,) = await scan(candles, [(series, slots)])
+    (found,) = await scan(candles, [(series, slots)], confirm_ms=CONFIRM_MS)
     if found.error is not None:
         raise found.error
     return Intervals.of_gaps(found.gaps, series.timeframe.step_ms)

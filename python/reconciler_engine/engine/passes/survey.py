@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from reconciler_engine.engine.base_parts import BaseParts
 from reconciler_engine.engine.passes.pass_plan import plan_pages, windows_of
 from reconciler_engine.engine.tasks.references import ReferenceCount
-from reconciler_engine.engine.tasks.scan import SpanScan, scan
+from reconciler_engine.engine.tasks.scan import CONFIRM_MS, SpanScan, scan
 from reconciler_engine.errors import NodeUnavailable, StoreError, own_fault
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
@@ -133,7 +133,7 @@ class Surveyor:
         asked = [window for _, window in wanted]
         if isinstance(look_back, Interval):
             asked = [self._asked(one, look_back, now) for one in series]
-        scans = await scan(self._parts.store, wanted, digests=True)
+        scans = await scan(self._parts.store, wanted, confirm_ms=CONFIRM_MS, digests=True)
         is_bound = not self._parts.config.allow_other_layout
         lacking = [one for one, found in zip(series, scans, strict=True) if found.gaps and is_bound]
         misplaced = dict(zip(lacking, await self._parts.store.find_misplaced(lacking), strict=True))

@@ -60,7 +60,7 @@ async def scan(
     store: CandleStore,
     wanted: Sequence[tuple[Series, Interval]],
     *,
-    confirm_ms: int = CONFIRM_MS,
+    confirm_ms: int,
     turn: trio.Lock | None = None,
     digests: bool = False,
 ) -> list[SpanScan]:
