@@ -61,7 +61,7 @@ class JobRuns:
         self._emit(SlotsMissed(self.job.name, missed, era))
 
     async def attempt(self, tick: Tick) -> None:
-        """Run `tick` if the guard is free. Exceptions of the run are logged, not raised; only cancellation propagates."""
+        """Run `tick` if the guard is free. Exceptions of the run are logged, not raised; cancellation propagates."""
         is_ended = False
         try:
             async with self._guard.hold(tick):
