@@ -80,33 +80,34 @@ def settings(request, own_server, start_exchange, taken_port, tmp_path):
 WARNED_OF = ("a symbol among others that is unknown", "a file with a secret that others can read")
 
 
-@pytest.mark.parametrize("settings", [("in order",), *((one,) for one in WARNED_OF), WARNED_OF], indirect=True)
+@pytest.mark.parametrize(
+    "settings", [("in order",), *((one,) for one in WARNED_OF), WARNED_OF], indirect=True, ids=" and ".join
+)
 def test_doctor_accepts(settings, run_inside):
     done = run_inside("doctor", "--json", **settings)
     assert (done.code, [one["name"] for one in done.json["checks"] if one["status"] == "fail"]) == (0, [])
 
 
-@pytest.mark.parametrize("settings", [WARNED_OF], indirect=True)
+@pytest.mark.parametrize("settings", [WARNED_OF], indirect=True, ids=" and ".join)
 def test_start_accepts_both_that_doctor_warns_of(settings, start_process):
     engine = start_process("start", "--json", environment=clean_environment(**settings))
     engine.wait_event("child ready", child="worker-1")
     assert engine.stop() == 0
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        ("no symbols",),
-        ("unknown symbols alone",),
-        ("a choice among nothing",),
-        ("a port in use",),
-        ("a folder that is a file",),
-        ("a folder that others may write",),
-        ("a folder of invented candles",),
-        ("a user with less rights",),
-        ("a fault of a value",),
-    ],
-    indirect=True,
+REFUSED = (
+    "no symbols",
+    "unknown symbols alone",
+    "a choice among nothing",
+    "a port in use",
+    "a folder that is a file",
+    "a folder that others may write",
+    "a folder of invented candles",
+    "a user with less rights",
+    "a fault of a value",
 )
+
+
+@pytest.mark.parametrize("settings", [(one,) for one in REFUSED], indirect=True, ids=REFUSED)
 def test_both_refuse(settings, run_inside):
     assert [run_inside(command, "--json", **settings).code for command in ("doctor", "start")] == [78, 78]
