@@ -1,6 +1,6 @@
-"""The command line: `<command>.py` is a whole command, `<command>/` one that is longer.
+"""The command line. A command is a module `<command>.py`, or a package `<command>/` if it is long.
 
-So that help is quick, the top of a command's file imports only modules that help needs. Functions import the others.
+So that `--help` is quick, the top of a command's module imports only modules that help needs. Functions import others.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ def main() -> None:
 
     hold_standard_streams()
     spare_time_and_memory()
-    # Pydantic would read the metadata of every installed package for plugins, in each process.
+    # Otherwise pydantic would look for plugins in the metadata of every installed package, in each process.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     from reconciler_engine.cli.app import app
     from reconciler_engine.cli.exits import reported_errors
     from reconciler_engine.observe.logs import settle
 
     try:
-        # Errors of output before a command begins, such as its help.
+        # Also reports errors of output before a command begins, such as of its help.
         with reported_errors():
             try:
                 app()
             finally:
-                # Flushed inside the block, so that a full disk and a reader that has gone are reported, too.
+                # Flushed inside the block, so that a full disk and a closed pipe are reported, too.
                 sys.stdout.flush()
     finally:
         settle()

@@ -1,4 +1,4 @@
-"""The API key, from the file that `key_file` names, else from the environment. Rooms below never read either."""
+"""Reads the API key from the file that `key_file` names, else from the environment. Only the room `cli` does that."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def load_signed(
     environment: Mapping[str, str] | None = None,
     windows: Collection[str] = WINDOWS,
 ) -> tuple[ReconciliationConfig, Credentials | None]:
-    """Return the checked configuration and the credentials to ask with, None for unsigned requests.
+    """Return the checked configuration and the credentials; None instead of credentials for unsigned requests.
 
     The arguments are those of `load_config`.
 
     Raises:
-        ConfigError: With every fault of both.
+        ConfigError: The configuration or the credentials are not in order; names every fault of both.
     """
     environment = os.environ if environment is None else environment
     faults: list[str] = []
@@ -65,21 +65,21 @@ def load_signed(
 
 
 def read_credentials(key_file: Any, environment: Mapping[str, str]) -> Credentials | None:
-    """Return the credentials of `key_file`, else those of the environment's two variables, else None.
+    """Return the credentials in `key_file`, else those in the two environment variables, else None.
 
-    From here on this process leaves no core dump.
+    From now on this process writes no core dump.
 
     Raises:
-        ConfigError: They are unusable, or one of the two variables is missing; never repeats a key.
+        ConfigError: The credentials are unusable, or only one of the two variables is set; never repeats a key.
     """
     keep_memory_secret()
     if key_file is not None:
         if not isinstance(key_file, str | Path) or not str(key_file) or "\0" in str(key_file):
-            # The check of the configuration reports the fault.
+            # `load_config` reports this fault.
             return None
         from reconciler_engine.coinbase.auth import Credentials
 
-        # Read from this process, not from a setting, so that a check of the file inside a service finds it, too.
+        # Read from this process, not from `environment`, so that `config check` inside a service finds it, too.
         folder = os.environ.get(FOLDER_VARIABLE)
         return Credentials.read(Path(key_file).expanduser(), credentials_directory=Path(folder) if folder else None)
     missing = [name for name in (NAME_VARIABLE, SECRET_VARIABLE) if not environment.get(name)]
@@ -98,7 +98,7 @@ def read_credentials(key_file: Any, environment: Mapping[str, str]) -> Credentia
 
 
 def signing_faults(config: ReconciliationConfig) -> list[str]:
-    """Return the reasons against sending credentials to the exchange's address."""
+    """Return why credentials must not be sent to the exchange's address; empty if they may be sent."""
     try:
         BaseUrl.parse(config.base_url, signed=True)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The commands, in the order a newcomer meets them; each is loaded when it is chosen."""
+"""The commands, in the order in which a newcomer needs them; a command's module is loaded when it is chosen."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ COMMANDS = (
     *("budget", "inspect", "gaps", "load", "simulate", "cron", "doctor", "evidence", "config", "completion"),
     "manual",
 )
-"""Names of the commands; each is the command of that name in the module of that name."""
+"""Names of the commands; each command is the attribute of that name in the module of that name."""
 
 
 class Commands(click.Group):
-    """The commands, loaded by name. Errors that a user can cause end them with a message and an exit code."""
+    """Loads commands by name, and turns errors that a user can cause into a message and an exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return all names."""
@@ -42,10 +42,10 @@ class Commands(click.Group):
             except click.exceptions.NoArgsIsHelpError:
                 raise
             except click.UsageError as error:
-                # The message quotes arguments, such as file names that a shell made of a pattern.
+                # The message quotes arguments, and file names among them may hold control characters.
                 message = error.format_message()
                 if isinstance(error, click.MissingParameter):
-                    # Click lists the choices a line each.
+                    # Click lists the choices on lines of their own.
                     message = " ".join(message.split())
                 raise click.UsageError(printable(message), error.ctx) from None
 

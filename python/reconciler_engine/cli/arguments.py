@@ -1,4 +1,4 @@
-"""Times, ranges and series of a command line: texts in, values out, every fault noted."""
+"""Parsers of times, ranges and series on a command line. They collect faults, so that all are reported together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DAYS_AGO = {"today": 0, "yesterday": 1}
 
 
 def parse_range(from_: str | None, to: str | None, faults: list[str]) -> Interval | None:
-    """Return the range between two times; None without both, or after adding to `faults`."""
+    """Return the range between two times; None if both are missing, or if faults were added to `faults`."""
     if from_ is None and to is None:
         return None
     start = parse_instant("--from", from_, faults)
@@ -27,9 +27,10 @@ def parse_range(from_: str | None, to: str | None, faults: list[str]) -> Interva
 
 
 def parse_instant(flag: str, text: str | None, faults: list[str]) -> int:
-    """Return the instant (ms UTC) of a time; add its fault to `faults`.
+    """Return the instant (ms UTC) that a text names; add a fault to `faults` if it cannot be read.
 
-    ISO 8601; or `now`, `today` and `yesterday` (the beginning of the day, UTC), or a time before now such as `-2h`.
+    Allowed are ISO 8601, `now`, `today` and `yesterday` (the beginning of the day, UTC), and times such as `-2h`, which
+    is two hours before now.
     """
     allowed = "allowed: an ISO 8601 time from 1970 on, such as 2026-01-31 or 2026-01-31T13:00Z, or yesterday, -2h"
     if text is None:
@@ -49,7 +50,7 @@ def parse_instant(flag: str, text: str | None, faults: list[str]) -> int:
 
 
 def _spoken(text: str, now: int) -> int | None:
-    """Return the instant of a word such as `today` at `now` (ms UTC); None for other texts."""
+    """Return the instant of a text such as `today` or `-2h`, seen from `now` (ms UTC); None for other texts."""
     if text == "now":
         return now
     if text in _DAYS_AGO:
@@ -59,7 +60,7 @@ def _spoken(text: str, now: int) -> int | None:
 
 
 def parse_series(symbol: str, timeframe: str | None, faults: list[str]) -> Series | None:
-    """Return the series of two arguments; add their faults to `faults`."""
+    """Return the series of a symbol and a timeframe; add faults of the two to `faults`."""
     try:
         parsed = Timeframe.parse(timeframe or "")
     except ValueError as error:

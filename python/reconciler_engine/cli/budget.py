@@ -33,7 +33,7 @@ def _script() -> str:
 @prints
 @takes_settings("base_url", *CACHE_SETTINGS, "layout", "user_id", "exchange_id")
 def budget(*, since: str, by: str | None, output: Output, given: Given) -> None:
-    """Show the use of the request budget by job, lane, node and hour, as all engines on this Redis counted.
+    """Show the use of the request budget by job, lane, node and hour, counted by all engines on this Redis.
 
     \b
     Examples:
@@ -42,7 +42,7 @@ def budget(*, since: str, by: str | None, output: Output, given: Given) -> None:
       reconciler-engine budget --since -2h --json
       reconciler-engine budget --script > permit.lua
 
-    A request counts at its answer, or when it had none, in the hour of Redis' clock. Hours are kept for four days.
+    A request counts in the hour (of Redis' clock) in which it was answered or failed. Hours are kept for four days.
     """
     from reconciler_engine.cli.known_series import known_scopes
     from reconciler_engine.cli.session import Session, in_session
@@ -73,7 +73,7 @@ _HOUR_MS = 3_600_000
 
 
 def _print_sums(uses: Sequence[Use], side: str) -> None:
-    """Print the requests of each job, lane or node, most first; of each hour in order."""
+    """Print the number of requests by this side; the largest number comes first, but hours come in order."""
     sums: Counter[str] = Counter()
     for use in uses:
         sums[iso(use.hour) if side == "hour" else str(getattr(use, side))] += use.requests

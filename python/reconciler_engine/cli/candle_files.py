@@ -1,4 +1,4 @@
-"""Candle files of a command: progress of reading, files left out, files that cannot be read."""
+"""Reads the candle files given to a command; shows progress, files left out, and files that cannot be read."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def read_series(
     read: Reader[_Told],
     fields: Callable[[_Told], dict[str, Any]],
 ) -> tuple[list[_Told], list[CandleFileError]]:
-    """Return the series in files, and the faults of those that cannot be read.
+    """Return the series in files, and the faults of files that cannot be read.
 
-    JSON of a series is printed as soon as it is known; a terminal is shown how far the reading is.
+    JSON of a series is printed as soon as the series is read; on a terminal, progress is shown.
     """
     sources = find_sources(files, hints)
     for source in sources:
@@ -55,7 +55,7 @@ def read_series(
 
 @contextmanager
 def _reading(sources: Sequence[Source]) -> Iterator[Callable[[int], None]]:
-    """Give a function that shows on a terminal how many bytes of the sources are read."""
+    """Yield a function that shows on a terminal how many bytes of the sources are read."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return
@@ -68,7 +68,7 @@ FILE_HEADS = ("file", "series", "rows", "first", "last", "missing")
 
 
 def file_cells(one: SeriesGaps) -> tuple[str, ...]:
-    """Return the cells below `FILE_HEADS`."""
+    """Return a row's cells for the columns `FILE_HEADS`."""
     summary = one.summary
     first, last = ("-" if instant is None else iso(instant) for instant in (summary.first, summary.last))
     return (one.source.name, str(one.series), str(summary.count), first, last, str(summary.missing))

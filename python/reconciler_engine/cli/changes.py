@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _LIMIT = 1_000
 _WAIT_S = 60.0
 _LONGEST_TIME = 40
-"""Letters of a time; a cursor has more."""
+"""Largest number of characters of a time; a cursor has more."""
 
 
 @click.command()
@@ -27,7 +27,7 @@ _LONGEST_TIME = 40
 @prints
 @takes_settings("base_url", *CACHE_SETTINGS, "layout", "user_id", "exchange_id")
 def changes(*, since: str | None, follow: bool, output: Output, given: Given) -> None:
-    """List the engines' changes in all series, oldest first for each, and the cursor to go on from.
+    """List the engines' changes in all series, oldest first within a series, and the cursor to continue from.
 
     \b
     Examples:
@@ -35,9 +35,9 @@ def changes(*, since: str | None, follow: bool, output: Output, given: Given) ->
       reconciler-engine changes --since -1h
       reconciler-engine changes --since now --follow --json
 
-    Told are candles added, changed and removed, slots verified, and proofs given and retracted; `lost` where the feed
-    of a series no longer has the changes before. The cursor is the last line; with --json each line has the changes of
-    one read, and the cursor after them.
+    Shown are candles added, changed and removed, slots verified, and proofs given and retracted. `lost` means that the
+    feed of a series no longer holds earlier changes. The last line is the cursor; with --json, each line holds the
+    changes of one read, and the cursor after them.
     """
     from reconciler_engine.cli.session import Session, in_session
     from reconciler_engine.cli.setting_sources import load_config

@@ -1,4 +1,4 @@
-"""`completion`: scripts by which shells complete the command line."""
+"""`completion`: scripts with which shells complete the command line."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def completion(ctx: click.Context, *, shell: str) -> None:
       reconciler-engine completion zsh > ~/.zfunc/_reconciler-engine
       reconciler-engine completion fish > ~/.config/fish/completions/reconciler-engine.fish
 
-    bash loads such a file by itself where the package bash-completion is installed; else source it in ~/.bashrc. zsh
-    needs `fpath+=~/.zfunc` before `compinit` in ~/.zshrc.
+    If the package bash-completion is installed, bash loads such a file by itself; otherwise, source it in ~/.bashrc.
+    zsh needs `fpath+=~/.zfunc` before `compinit` in ~/.zshrc.
     """
     script_of = get_completion_class(shell)
     if script_of is None:

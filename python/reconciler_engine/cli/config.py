@@ -1,4 +1,4 @@
-"""`config`: show the settings, check a settings file, write one to begin with."""
+"""`config`: shows the settings, checks a settings file, or writes one to begin with."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=Subcommands)
 def config() -> None:
-    """Show, check or begin a configuration.
+    """Show the settings, check a settings file, or write one to begin with.
 
     \b
     Examples:
@@ -65,7 +65,7 @@ def show(*, output: Output, given: Given) -> None:
 
 
 def effective_values(config: ReconciliationConfig, *, signed: bool) -> dict[str, Any]:
-    """Return every setting for JSON, with derived defaults worked out and secrets masked."""
+    """Return every setting for JSON, with derived defaults computed and secrets masked."""
     from reconciler_engine.cli.setting_sources import default_data_dir
 
     values = config.model_dump(mode="json")
@@ -75,14 +75,14 @@ def effective_values(config: ReconciliationConfig, *, signed: bool) -> dict[str,
         values["redis_url"] = masked(config.redis_url)
     if config.route.proxy is not None:
         values["proxy"] = str(config.route.proxy)
-    # Of the two addresses a part can be shown; a webhook's may be secret as a whole.
+    # These two addresses are shown without their password; a webhook's URL may be secret as a whole.
     shown = {"redis_url", "proxy"}
     secret = [name for name, one in SETTINGS.items() if one.hidden and name not in shown and values[name] is not None]
     return {**values, **dict.fromkeys(secret, "***")}
 
 
 def masked(redis_url: str) -> str:
-    """Return the address of a Redis, with `***` for user and password."""
+    """Return the address of a Redis, with `***` in place of user and password."""
     from reconciler_engine.store.client.cluster_address import parse_address
 
     address = parse_address(redis_url)
@@ -133,15 +133,15 @@ def check(*, file: str, output: Output) -> None:
 @click.argument("role", type=click.Choice(["engine", "reader", "gate", "bot"]), help="What the user is for.")
 @takes_settings("layout", "user_id", "exchange_id")
 def acl(*, role: Role, given: Given) -> None:
-    """Print the ACL line for a Redis user with the least rights: an engine, a reader, the gate alone, a bot.
+    """Print the ACL command for a Redis user with only the rights of an engine, a reader, the ready gate or a bot.
 
     \b
     Examples:
       reconciler-engine config acl engine
       reconciler-engine config acl gate --layout exchange --exchange-id 2
 
-    A reader asks `status`, `coverage`, `ready`, `evidence` and `journal`; a bot asks the gate and takes permits. Put a
-    password in place of PASSWORD.
+    A reader runs `status`, `coverage`, `ready`, `evidence` and `journal`; a bot asks the gate and takes permits.
+    Replace PASSWORD by a password.
     """
     from reconciler_engine.cli.setting_sources import load_config
     from reconciler_engine.store.rights import acl_rules
@@ -161,7 +161,7 @@ def acl(*, role: Role, given: Given) -> None:
     help="Where to; without one standard output.",
 )
 def init(*, file: Path | None) -> None:
-    """Write a settings file in which every setting is explained; nothing is overwritten.
+    """Write a settings file that explains every setting; a file that exists is not overwritten.
 
     \b
     Examples:
@@ -171,7 +171,7 @@ def init(*, file: Path | None) -> None:
     if file is None:
         print(template(), end="")
         return
-    # Readable by its owner alone: a password may be added to it.
+    # Only its owner may read it, because a password may be added to it.
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
@@ -180,7 +180,7 @@ def init(*, file: Path | None) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(template())
     except OSError:
-        # After a full disk half a file would be in the way of the next try.
+        # Half a file, left by a full disk, would make the next try fail.
         file.unlink(missing_ok=True)
         raise
     say(f"wrote {file}; next: reconciler-engine config check {file}")
@@ -195,7 +195,7 @@ _WIDTH = 110
 
 
 def template() -> str:
-    """Return the text of a settings file with symbols set, and every other setting explained in a comment."""
+    """Return the text of a settings file that explains every setting; all but the symbols are commented out."""
     blocks = [_HEAD]
     for name, setting in SETTINGS.items():
         comment = "\n".join(

@@ -1,4 +1,4 @@
-"""`cron`: a schedule in English, and its next times."""
+"""`cron`: explains a cron expression in English, and lists its next times."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _KEYS = ("expr", "tz", "after", "n")
 @click.option("--stdin", is_flag=True, help='Answer JSON lines {"expr","tz","after","n"}, a line each.')
 @prints
 def cron(*, expression: str | None, tz: str, after: str | None, count: str, stdin: bool, output: Output) -> None:
-    """Explain a cron expression: in English, with its next times, or with every fault.
+    """Explain a cron expression in English and list its next times, or name each of its faults.
 
     \b
     Examples:
@@ -48,8 +48,8 @@ def cron(*, expression: str | None, tz: str, after: str | None, count: str, stdi
       reconciler-engine cron '30 2 * * *' --tz America/New_York --after 2026-03-07 -n 3
       reconciler-engine cron '0 0 L * *' --json
 
-    A refused expression ends with 2; columns count from 1. --stdin answers each line, refused ones too, and ends
-    with 0.
+    Exit code 2: the expression is refused; columns of faults count from 1. With --stdin, every line is answered, also a
+    refused one, and the exit code is 0.
     """
     if (expression is None) != stdin:
         raise click.BadParameter("give either one expression, in quotes, or --stdin", param_hint="EXPR")
@@ -71,12 +71,12 @@ class QuestionRefused(ValueError):
 
 
 def answer_to(asked: Mapping[str, object], now: int) -> dict[str, Any]:
-    """Answer a question with `expr`, `tz`, `after` and `n`, each with a default if it is absent or None.
+    """Answer a question: `expr`, and `tz`, `after` and `n`, which have defaults if absent or None.
 
-    Times are ISO 8601 with offset, to the second.
+    Times in the answer are ISO 8601 with offset, to the second.
 
     Raises:
-        QuestionRefused: With every fault.
+        QuestionRefused: The question has faults; names each of them.
     """
     text = asked.get("expr")
     if not isinstance(text, str):
@@ -84,7 +84,7 @@ def answer_to(asked: Mapping[str, object], now: int) -> dict[str, Any]:
     faults = [
         _fault(key, asked[key], f"is unknown; allowed: {', '.join(_KEYS)}") for key in sorted(asked.keys() - _KEYS)
     ]
-    # All faults are told at once: each field is read even after another one was refused.
+    # To report all faults together, each field is read even after another one was refused.
     expression = None
     try:
         expression = CronExpression.parse(text)
@@ -124,7 +124,7 @@ def answer_to(asked: Mapping[str, object], now: int) -> dict[str, Any]:
 
 
 def answer_one(asked: Mapping[str, object], output: Output) -> None:
-    """Print the answer to one question. A refused one ends with 2: JSON on standard output, text on standard error."""
+    """Print the answer to a question. If it is refused, print JSON to stdout or text to stderr, and exit with 2."""
     try:
         answer = answer_to(asked, _now())
     except QuestionRefused as refused:
@@ -143,7 +143,7 @@ def answer_one(asked: Mapping[str, object], output: Output) -> None:
 
 
 def answer_lines() -> None:
-    """Answer each JSON line of standard input at once with a line; refuse lines of 64 KiB or more."""
+    """Answer each JSON line of standard input at once with one line; refuse lines of 64 KiB or more."""
     while line := sys.stdin.readline(LONGEST_LINE):
         rest = line
         while len(rest) == LONGEST_LINE and not rest.endswith("\n"):
@@ -172,7 +172,7 @@ def _refusal(refused: QuestionRefused) -> dict[str, object]:
 
 
 def _pointed(refused: QuestionRefused) -> list[str]:
-    """Write each fault below its place in the expression."""
+    """Return lines that show each fault below its place in the expression."""
     shown = "".join(" " if letter.isspace() else letter for letter in refused.expression)
     lines = []
     for fault in refused.faults:

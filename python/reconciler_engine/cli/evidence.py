@@ -34,7 +34,7 @@ _MARKS = (State.EMPTY.value, State.HALTED.value, State.UNLISTED.value, _ACCEPTED
 
 
 class _ListsByDefault(Subcommands):
-    """`evidence BTC-USD 1m` is `evidence list BTC-USD 1m`: no product id looks like a command."""
+    """Reads `evidence BTC-USD 1m` as `evidence list BTC-USD 1m`; product ids never look like subcommands."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] != "--help" and args[0] not in self.commands:
@@ -60,15 +60,15 @@ def evidence() -> None:
 @prints
 @takes_settings(*EVIDENCE_SETTINGS)
 def list_(*, symbol: str, timeframe: str, asked: Span, output: Output, given: Given) -> None:
-    """List the evidence about a series: state and reason of each stretch, its proofs, its next check.
+    """List the evidence about a series: each stretch of slots with its state, reason, proofs and next check.
 
     \b
     Examples:
       reconciler-engine evidence BTC-USD 1m
       reconciler-engine evidence BTC-USD 1m --from 2026-01-31 --to 2026-02-01 --json
 
-    Then come the slots that are known to exist at the exchange, candles accepted by hand, fillers in slots proved
-    empty, and slots repaired within a day. `list` may be left out.
+    Below are slots that are known to exist at the exchange, candles accepted by hand, fillers in slots proved empty,
+    and slots repaired within a day. `evidence` without a subcommand is `evidence list`.
     """
     from reconciler_engine.cli.evidence_report import SeriesEvidence, as_object, print_evidence
     from reconciler_engine.cli.session import Session, in_session
@@ -88,10 +88,10 @@ def list_(*, symbol: str, timeframe: str, asked: Span, output: Output, given: Gi
         if extent is None:
             return SeriesEvidence(late=late)
         step = series.timeframe.step_ms
-        # The slots that open inside the range.
+        # Only slots that open inside the range.
         slots = extent if range_ is None else Interval(ceil_to(range_.start, step), ceil_to(range_.stop, step))
         (read,) = await store.read([(series, slots)])
-        # Slots proved empty are read from the cache, too: they may hold a filler.
+        # Slots proved empty are read from the cache, too, since they may hold a filler.
         proved = read.ledger.confirmed(slots)
         kept = await session.parts.store.read([(series, one) for one in proved])
         for error in (read.error, *(one.error for one in kept)):
@@ -122,16 +122,17 @@ def mark(
     output: Output,
     given: Given,
 ) -> None:
-    """Settle a range of slots: as slots without a candle to be fetched, or (accepted) as slots with a right one.
+    """Declare that a range of slots has no candle at the exchange, or (accepted) that its candles are right.
 
     \b
     Examples:
       reconciler-engine evidence mark BTC-USD 1m --state halted --from 2026-01-31T13:00 --to 2026-01-31T15:00
       reconciler-engine evidence mark BTC-USD 1m --state accepted --from 2026-01-31T13:00 --to 2026-01-31T13:01
 
-    Slots without a candle to be fetched count as complete and are never asked for; those that hold a candle are left
-    out, and a candle that comes later wins. An accepted candle is right until it changes, against any answer of
-    the exchange; slots without one are left out. Journalled; `evidence forget` takes it back.
+    Slots declared empty, halted or unlisted count as complete and are never asked for. Slots that hold a candle are
+    left out, and a candle that comes later overrides the declaration. An accepted candle counts as right until it
+    changes, whatever the exchange answers; slots without a candle are left out. The change is journalled, and
+    `evidence forget` undoes it.
     """
     from reconciler_engine.cli.session import Session, in_session
     from reconciler_engine.engine.evidence_edits import accept_candles, mark_slots
@@ -145,7 +146,7 @@ def mark(
         raise ConfigError(faults)
 
     async def edit(session: Session) -> EvidenceEdit:
-        # Evidence about invented candles may be shown and changed: it stays beside them.
+        # Allowed for invented candles, too: their evidence stays in their own cache.
         parts, by = session.parts, _author("evidence mark")
         now = await parts.clock.now()
         _check_kept(config, series, slots, now)
@@ -172,7 +173,7 @@ def mark(
 @prints
 @takes_settings(*EVIDENCE_SETTINGS)
 def forget(*, symbol: str, timeframe: str, asked: Span, output: Output, given: Given) -> None:
-    """Forget the evidence about a range of slots: those without a candle are asked for again. Journalled.
+    """Forget the evidence about a range of slots, so that those without a candle are asked for again. Journalled.
 
     \b
     Examples:
@@ -198,10 +199,10 @@ def forget(*, symbol: str, timeframe: str, asked: Span, output: Output, given: G
 def _slots(
     symbol: str, timeframe: str, given: Given, asked: Span, faults: list[str]
 ) -> tuple[ReconciliationConfig, Series, Interval]:
-    """Return the series and the slots to be changed, which begin and end with a bar.
+    """Return the settings, the series, and the interval of slots to change, whose bounds are open times of bars.
 
     Raises:
-        ConfigError: With every fault found, those given and those of the settings.
+        ConfigError: An argument or a setting is faulty; names each fault, those in `faults` included.
     """
     from reconciler_engine.cli.setting_sources import load_config
 
@@ -223,10 +224,10 @@ def _slots(
 
 
 def _check_kept(config: ReconciliationConfig, series: Series, slots: Interval, now: int) -> None:
-    """Refuse slots that have not closed, and those whose evidence would be dropped with their candles.
+    """Refuse slots that have not closed, and slots so old that the cache drops their candles and evidence.
 
     Raises:
-        ConfigError: With the allowed range.
+        ConfigError: A slot is refused; names the allowed range.
     """
     from reconciler_engine.planning.window import closed_before, history_fault
 
@@ -240,7 +241,7 @@ def _check_kept(config: ReconciliationConfig, series: Series, slots: Interval, n
 
 
 def _author(command: str) -> str:
-    """Return the name under which a change by hand is journalled."""
+    """Return the author to be journalled for a change: the command and the user's name."""
     import getpass
 
     try:

@@ -22,9 +22,9 @@ class SeriesEvidence(NamedTuple):
     """The evidence about a series.
 
     Attributes:
-        known: All findings and marks.
+        known: All findings, and other knowledge about slots.
         fillers: Slots proved empty in which the cache holds a filler.
-        late: Number of candles that came after an answer without them.
+        late: Number of candles that came after an answer had lacked them.
     """
 
     known: Knowledge = Knowledge()
@@ -42,7 +42,7 @@ class SeriesEvidence(NamedTuple):
         return self._replace(known=known, fillers=self.fillers & interval)
 
     def also_known(self, step: int) -> Mapping[str, Intervals]:
-        """Return the slots with other knowledge than findings, by the words for it."""
+        """Return knowledge besides the findings: its description, and the slots that it is about."""
         repaired: dict[str, list[int]] = {}
         for one in sorted(self.known.repaired):
             repaired.setdefault(f"repaired {counted(one.times, 'time')} within a day", []).append(one.slot)

@@ -33,7 +33,7 @@ BUSY = 75
 CONFIG = 78
 INTERRUPTED = 130
 READER_GONE = 141
-"""As a shell tells of a program that SIGPIPE ended."""
+"""Exit code that a shell reports for a program that SIGPIPE ended."""
 
 _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (KeyboardInterrupt, INTERRUPTED),
@@ -51,7 +51,7 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
 
 @contextmanager
 def reported_errors() -> Iterator[None]:
-    """Turn errors that a user can cause into a message on standard error and an exit code; let bugs fly."""
+    """Turn errors that a user can cause into a message on standard error and an exit code; raise all others."""
     try:
         yield
     except BaseException as error:
@@ -62,7 +62,7 @@ def reported_errors() -> Iterator[None]:
             found = next((leaf for leaf in errors if isinstance(leaf, kind)), None)
             if found is not None and all(isinstance(leaf, _EXPECTED) for leaf in errors):
                 hopeless = isinstance(found, RoleFailed) and found.status == CONFIG
-                # Errors of two files can end a command together. All are told, first the one that gave the exit code.
+                # Errors of several files can end a command. All are reported, the one of the exit code first.
                 told = dict.fromkeys(
                     one.told if isinstance(one, CandleFileError) else str(one) for one in (found, *errors)
                 )
@@ -71,7 +71,7 @@ def reported_errors() -> Iterator[None]:
 
 
 def _is_reader_gone() -> bool:
-    """Whether the reader of standard output has gone, such as `| head`; then throw the unwritten rest away."""
+    """Whether the reader of standard output, such as `| head`, has ended; if so, discard further output."""
     output = sys.stdout.fileno()
     poll = select.poll()
     poll.register(output, 0)
@@ -82,8 +82,8 @@ def _is_reader_gone() -> bool:
 
 
 def leave(code: int, message: str = "") -> NoReturn:
-    """End the process with `code`, the message on standard error."""
-    # A full disk or a reader that has gone does not change the exit code.
+    """Write the message to standard error, and exit with `code`."""
+    # A full disk or a closed pipe must not change the exit code.
     with suppress(OSError):
         for line in message.splitlines():
             sys.stderr.write(f"reconciler-engine: {printable(line)}\n")

@@ -1,4 +1,4 @@
-"""`inspect`: the quality of the cache's series, or of those in candle files."""
+"""`inspect`: examines the quality of series in the cache or in candle files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @prints
 @takes_settings(*INSPECT_SETTINGS)
 def inspect(*, files: Sequence[Path], hints: Hints, output: Output, given: Given) -> None:
-    """Inspect candles in the cache or in files: find missing, doubted, impossible and strange ones.
+    """Inspect candles in the cache or in files: find missing, doubtful, impossible and strange ones.
 
     \b
     Examples:
@@ -31,12 +31,12 @@ def inspect(*, files: Sequence[Path], hints: Hints, output: Output, given: Given
       reconciler-engine inspect BTC-USD_5m_2025.csv.gz
       reconciler-engine inspect archive/ 'exports/**/*.parquet' --json
 
-    Without FILE the cache is read, from the oldest candle of each series to the newest closed one; the exchange is not
-    asked, and nothing is changed. Without symbols in the settings all series that the engine's passes cover are
-    inspected. Files are found and recognised in the way of the command `gaps`.
+    Without FILE, the cache is read, from the oldest candle of each series to the newest closed one; the exchange is not
+    asked, and nothing is changed. Without symbols in the settings, all series that the engine's passes cover are
+    inspected. Files are found and recognised as by the command `gaps`.
 
-    A finding is an error where data are surely wrong, a warning where they are doubtful, else a note. Exit code 3: an
-    error, or a series that cannot be read.
+    A finding is an error if data are certainly wrong, a warning if they are doubtful, else a note. Exit code 3: there
+    is an error, or a series could not be read.
     """
     if not files:
         _inspect_cache(hints, output, given)
@@ -86,7 +86,7 @@ def _inspect_cache(hints: Hints, output: Output, given: Given) -> None:
 
 
 def _flags(hints: Hints) -> dict[str, object]:
-    """Return the hints about files by their flag."""
+    """Return the hints about files by flag."""
     return {
         "--symbol": hints.symbol,
         "--timeframe": hints.timeframe,

@@ -20,10 +20,10 @@ _CACHE_HEADS = (
     *("since", "dup", "no candle", "ready", "errors", "warnings", "notes"),
 )
 _TOLD = 3
-"""Places of a finding that people are told."""
+"""Largest number of places of a finding that are printed for people."""
 
 _LENGTHS = {"1": 1, "2": 2, "3-5": 3, "6-15": 6, "16-60": 16, "61+": 61}
-"""Shortest runs by the name of their length: lost messages, an outage, and a hole of days need different cures."""
+"""Classes of runs of missing slots, with their least length: lost messages, outages and long holes differ in cure."""
 
 
 def has_errors(flaws: Sequence[Flaw]) -> bool:
@@ -52,7 +52,7 @@ def print_cache(found: Sequence[InspectedCache], output: Output) -> None:
 
 
 def count_by_length(runs: Iterable[int]) -> dict[str, int]:
-    """Return the number of slots in runs of each length, by its name; runs have one slot or more."""
+    """Return the number of slots in the runs of each class of `_LENGTHS`; a run has at least one slot."""
     names, slots = [*_LENGTHS], dict.fromkeys(_LENGTHS, 0)
     for run in runs:
         slots[names[bisect_right([*_LENGTHS.values()], run) - 1]] += run

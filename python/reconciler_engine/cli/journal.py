@@ -1,4 +1,4 @@
-"""`journal`: passes and changes, with the members that were there before."""
+"""`journal`: passes and changes, with the members before each change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_CHANGES = 100_000
 
 
 class Done(NamedTuple):
-    """Changes and passes in a stretch of time, each oldest first."""
+    """Changes and passes in a stretch of time, both oldest first."""
 
     changes: list[Change]
     passes: list[PassRecord]
@@ -61,9 +61,9 @@ def journal(
       reconciler-engine journal --since -2h --by run
       reconciler-engine journal BTC-USD 1m --since 2026-01-31T13:00 --json
 
-    Without a series the configured ones are shown, or all those that passes looked at. Changes of members come
-    from the journal of each series, its newest 500 for 30 days after the last one; fills, proofs and passes from the
-    records of passes, which are kept for four days.
+    Without SYMBOL and TIMEFRAME, the configured series are shown, or else all series that passes looked at. Changes of
+    members come from the journal of each series, which keeps the newest 500 for 30 days after the last one. Fills,
+    proofs and passes come from the records of passes, which are kept for four days.
     """
     from reconciler_engine.cli.journal_report import show_journal
     from reconciler_engine.cli.known_series import known_scopes, known_series

@@ -1,4 +1,4 @@
-"""The answers of `journal`: changes one by one, passes with their results, or sums by the hour."""
+"""The answers of `journal`: single changes, passes with their results, or hourly sums."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SUMS: Final = (*_COUNTS, "requests", "references")
 
 
 class Added(NamedTuple):
-    """Slots of a series that a pass filled, or proved not to have a candle, at its instant (ms UTC)."""
+    """Numbers of slots of a series that a pass filled and proved empty, with the instant of the pass (ms UTC)."""
 
     at: int
     series: str
@@ -36,7 +36,7 @@ class Added(NamedTuple):
 
 
 def show_journal(done: Done, asked: Series | None, by: str, last: int, output: Output, *, with_routine: bool) -> None:
-    """Print changes and passes, by change, run or hour; of one series if that was asked for."""
+    """Print single changes, passes, or hourly sums, as `by` says; only those of the series `asked`, if given."""
     name = None if asked is None else str(asked)
     if by == "change":
         added = [one for record in done.passes for one in added_by(record) if name in (None, one.series)]
@@ -57,7 +57,7 @@ def added_by(record: PassRecord) -> Iterator[Added]:
 
 
 def hours_of(done: Done, name: str | None) -> dict[int, Counter[str]]:
-    """Return sums by the hour (ms UTC), ascending; of one series, the sums of its own rows."""
+    """Return the sums of each hour (ms UTC), ascending; only those of one series if it is named."""
     hours: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for record in done.passes:
         hour = hours[record.at // _HOUR_MS * _HOUR_MS]
@@ -156,7 +156,7 @@ def _show_hours(hours: Mapping[int, Counter[str]], last: int, output: Output) ->
 
 
 def as_object(change: Change) -> dict[str, Any]:
-    """Return the JSON object of a change; candles and counts are objects, other members their text."""
+    """Return the JSON object of a change; candles and counts become objects, other members stay text."""
     return {
         "at": change.at,
         "symbol": change.series.symbol,
@@ -186,7 +186,7 @@ def _cells(change: Change) -> Sequence[str]:
 
 
 def _describe_members(old: Any, new: Any) -> str:
-    """Describe the changed values of a candle; of another member, its beginning."""
+    """Return the changed values of a candle; for another member, the beginning of its text."""
     if not isinstance(old, dict) or not isinstance(new, dict) or not any(name in old for name in _VALUES):
         return _shortened(old if isinstance(old, str) else json.dumps(old))
     changed = [name for name in _VALUES if old.get(name) != new.get(name)]

@@ -1,4 +1,4 @@
-"""The series of a question about all of them."""
+"""The series that a command about all series covers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from reconciler_engine.store.status_board import StatusBoard, scope_of
 
 
 async def known_series(session: Session, given: Given, *, may_lack: bool = False) -> list[Series]:
-    """Return the configured series; without any, those that passes have looked at, at any exchange.
+    """Return the configured series or, if no symbols are set, those that passes of all engines have looked at.
 
-    By symbol, timeframes by their length.
+    They are sorted by symbol, then by timeframe.
 
     Raises:
-        ConfigError: There is none, unless they `may_lack`: an answer about no series would read as if all were well.
+        ConfigError: No series was found, which an answer would show as if all were well; not raised with `may_lack`.
     """
     parts = session.parts
     if parts.config.symbols:
@@ -35,12 +35,12 @@ _NO_SERIES = "symbols is empty, and no pass has looked at a series; allowed: --s
 
 
 async def known_scopes(session: Session) -> set[Scope]:
-    """Return the scope of the settings and those of running engines that keep the same candles."""
+    """Return the scope of the settings, and the scopes of running engines that keep the same candles."""
     parts = session.parts
     engines = [scope_of(engine) for engine in await StatusBoard(parts.client).read()]
     return {parts.scope, *(scope for scope in engines if scope.candles == parts.scope.candles)}
 
 
 def natural_order(series: Series) -> tuple[str, int]:
-    """Return the place of a series among others: by symbol, then by the length of its bars."""
+    """Return the sort key of a series: its symbol, then the length of its bars."""
     return series.symbol, series.timeframe.step_ms

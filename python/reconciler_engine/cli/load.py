@@ -1,4 +1,4 @@
-"""`load`: candle files into the cache."""
+"""`load`: loads candle files into the cache."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def load(
     output: Output,
     given: Given,
 ) -> None:
-    """Load candle files into the cache; a candle that is there already stays.
+    """Load candle files into the cache; candles that the cache holds already are kept.
 
     \b
     Examples:
@@ -47,8 +47,8 @@ def load(
       reconciler-engine load --symbol BTC-USD --timeframe 1m dump.csv --redis-url redis://localhost:6379
       reconciler-engine load Coinbase_BTCUSD_1h.csv --max-candles 0
 
-    Exports of other programs are recognised as `gaps` does it. Every file is read and checked before the first candle
-    is written.
+    Exports of other programs are recognised as by `gaps`. Every file is read and checked before the first candle is
+    written.
     """
     from reconciler_engine.cli.session import in_session
     from reconciler_engine.cli.setting_sources import load_config
@@ -63,7 +63,7 @@ def load(
     try:
         in_session(config, output, "load", partial(_load, loads), writes=True)
     finally:
-        # Also after an error: each line is a file that is in.
+        # Also after an error, print a line for each file that is loaded.
         for loaded in loads:
             if loaded.is_whole:
                 _print(loaded, output)
@@ -79,18 +79,18 @@ def load(
 
 @dataclass(slots=True)
 class Loaded:
-    """The outcome for a file's candles so far, in slots.
+    """Progress of loading a file's candles, in numbers of slots.
 
     Attributes:
-        series: Series that they belong to.
+        series: Series of the candles.
         file: Candles to load.
         inserted: Slots that were empty.
-        present: Slots that hold the same candle.
-        differing: Slots that hold another candle, which stays.
+        present: Slots that held the same candle.
+        differing: Slots that held another candle, which is kept.
         refused: Slots older than those that the cache keeps.
         is_begun: Whether the first candles were sent.
-        is_doubtful: Whether the candles sent last may be in although Redis did not answer.
-        is_whole: Whether all were sent and answered for.
+        is_doubtful: Whether Redis may have taken the candles sent last although it did not answer.
+        is_whole: Whether all candles were sent, and Redis has answered.
     """
 
     series: Series
@@ -105,7 +105,7 @@ class Loaded:
 
     @property
     def merged(self) -> int:
-        """Candles that the cache was given and has answered for."""
+        """Number of candles that were sent and that Redis has answered for."""
         return self.inserted + self.present + self.differing + self.refused
 
 
@@ -124,7 +124,7 @@ def _print(loaded: Loaded, output: Output) -> None:
 
 
 def _describe_rest(loads: Sequence[Loaded]) -> Iterator[str]:
-    """Say how much of each file is in, after a load that ended early."""
+    """Yield a line for each file that says how much of it is loaded, after a load that ended early."""
     from reconciler_engine.store.merge_script import MERGE_CANDLES
 
     for loaded in loads:
@@ -183,7 +183,7 @@ async def _load(loads: Sequence[Loaded], session: Session) -> None:
     for loaded in loads:
         loaded.is_begun = True
         candles = list(loaded.file.candles())
-        # In parts, so that the number of loaded candles is known when Redis stops.
+        # Sent in parts, so that the number of loaded candles is known if Redis stops.
         for first in range(0, len(candles), MERGE_CANDLES):
             part = candles[first : first + MERGE_CANDLES]
             try:

@@ -1,4 +1,4 @@
-"""`manual`: the pages that the package brings with it."""
+"""`manual`: shows the pages of the manual, which are part of the package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The objective as `status` tells it, to people and to programs."""
+"""The objective in the answer of `status`, for people and for programs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from reconciler_engine.observe.objective import WINDOWS, Objective, share_in_wor
 
 
 def as_object(objective: Objective) -> dict[str, Any]:
-    """Return the JSON object: by timeframe the bars of each window, the share, the burn, and the budget left."""
+    """Return the JSON object: for each timeframe the error budget left, and bars, share and burn of each window."""
     return {
         frame: {
             "error_budget_left": objective.budget_left(frame),
@@ -27,7 +27,7 @@ def as_object(objective: Objective) -> dict[str, Any]:
 
 
 def print_objective(objective: Objective) -> None:
-    """Print the objective, and a row a timeframe."""
+    """Print the objective, and a row for each timeframe."""
     print()
     say(f"objective: {objective.in_words()}")
     rows = [

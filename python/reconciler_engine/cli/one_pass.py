@@ -1,4 +1,4 @@
-"""The pass of `scan` and `reconcile`: a worker in this process, helped by any that run."""
+"""The pass of `scan` and `reconcile`: done by a worker in this process, and by workers that run already."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run_one_pass(
     repair: bool,
     verify: str = Verify.DUE,
 ) -> None:
-    """Run a pass and print its result; leave with 3 if a series is not ready, failed or was not examined.
+    """Run a pass and print its result; exit with 3 if slots are missing or wait, or were not examined.
 
     Raises:
         ReconcilerError: The command cannot run; nothing is printed then.
@@ -72,10 +72,10 @@ def run_one_pass(
 def load_range(
     given: Given, asked: Span, *, signed: bool
 ) -> tuple[Interval | None, ReconciliationConfig, Credentials | None]:
-    """Return the range asked for, None for the full window, the settings, and if `signed` the key to ask with.
+    """Return the range asked for (None for the full window), the settings, and if `signed`, the credentials.
 
     Raises:
-        ConfigError: With every fault of them.
+        ConfigError: The range or a setting is faulty; names each fault.
     """
     faults: list[str] = []
     range_ = parse_range(*asked, faults)
@@ -86,7 +86,7 @@ def load_range(
 
 
 def ready_until(result: ReconciliationResult, max_unverified_ms: int) -> int | None:
-    """Return the first instant (ms UTC) at which a candle, of now or the next to close, is unverified for too long."""
+    """Return when (ms UTC) a candle, present or next to close, will first have been unverified for too long."""
     closes = []
     for row in result.series:
         step = Timeframe(row.timeframe).step_ms
@@ -96,7 +96,7 @@ def ready_until(result: ReconciliationResult, max_unverified_ms: int) -> int | N
 
 
 def _waits(result: ReconciliationResult) -> list[str]:
-    """Say when to run the command again, if slots wait for another answer of the exchange."""
+    """Return a sentence on when to run the command again, if slots wait for another answer of the exchange."""
     times = [row.again_at for row in result.series if row.again_at is not None]
     if not times:
         return []
@@ -104,10 +104,10 @@ def _waits(result: ReconciliationResult) -> list[str]:
 
 
 def _doubts(result: ReconciliationResult, asked: Interval | None, max_candles: int) -> list[str]:
-    """List the slots that were asked for and not examined: they do not count as complete."""
+    """Return sentences about slots that were asked for but not examined, and so do not count as complete."""
     of_all = f"of {len(result.series)} series"
     unknown = sum(not row.expected and not row.errors for row in result.series)
-    # Retention alone moves the start of a range.
+    # Only retention moves the start of a range.
     cut = 0 if asked is None else sum(row.expected > 0 and row.start > asked.start for row in result.series)
     doubts = []
     if unknown:
@@ -128,7 +128,7 @@ _HEADS = (
 
 
 def print_result(result: ReconciliationResult, output: Output, *, repaired: bool) -> None:
-    """Print a pass: series with something to say, then the totals."""
+    """Print the result of a pass: the noteworthy series, then the totals."""
     noteworthy = [
         row
         for row in result.series
@@ -136,7 +136,7 @@ def print_result(result: ReconciliationResult, output: Output, *, repaired: bool
     ]
     if noteworthy:
         print_series(noteworthy, _HEADS)
-    # A scan counts missing slots; a pass counts their outcomes.
+    # A scan reports missing slots; a pass with repairs reports their outcomes.
     empty = f", {result.confirmed_empty} proved empty" if result.confirmed_empty else ""
     done = f"{counted(result.missing, 'slot')} missing in {counted(result.gaps_found, 'gap')}{empty}"
     if repaired:

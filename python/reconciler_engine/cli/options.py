@@ -1,4 +1,4 @@
-"""Options and arguments that several commands take. Importing them costs no more than click."""
+"""Options and arguments that several commands take. Importing this module loads little more than click."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ _SHOWN = 60
 
 
 class Given(NamedTuple):
-    """The settings as the command line gave them.
+    """Settings given on the command line, as text.
 
     Attributes:
-        flags: Texts of the given flags, by setting name.
-        config_file: Path of the settings file; None without that flag.
+        flags: Texts of the flags, by setting name; flags that were not given are left out.
+        config_file: Path of the settings file; None without `--config`.
     """
 
     flags: Mapping[str, str]
@@ -57,7 +57,7 @@ class Given(NamedTuple):
 
 
 def prints_script(read: Callable[[], str], help_: str) -> Decorator:
-    """Let a command print the text of a script with `--script`, and do nothing else."""
+    """Give a command the flag `--script`, with which it only prints the text of a script."""
 
     def print_script(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
         if wanted:
@@ -68,7 +68,7 @@ def prints_script(read: Callable[[], str], help_: str) -> Decorator:
 
 
 class Subcommands(click.Group):
-    """Commands below a command, listed in the order of their definition."""
+    """A group of subcommands, listed in the order of their definition."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return all names."""
@@ -77,9 +77,9 @@ class Subcommands(click.Group):
 
 
 def takes_settings(*names: str) -> Decorator:
-    """Give a command the flags of these settings and `--config`; it gets them as `given`.
+    """Give a command the flags of these settings and `--config`, passed to it as `given`.
 
-    Options are taken as text and checked together by the configuration, so that every fault is named at once.
+    The texts of the flags are not parsed here: the configuration checks all of them, and names every fault at once.
     """
     flagged = [SETTINGS[name] for name in names if SETTINGS[name].has_flag]
 
@@ -104,7 +104,7 @@ _config = click.option("--config", metavar="FILE", help="Settings file (TOML). F
 
 
 def prints(command: Command) -> Command:
-    """Give a command `--json`; it gets an `Output` that writes accordingly."""
+    """Give a command the flag `--json`, passed to it as an `Output`."""
 
     @functools.wraps(command)
     def with_output(*, json: bool, **arguments: Any) -> None:
@@ -118,19 +118,19 @@ _FROM = click.option("--from", "from_", metavar="TIME", help=f"First instant; {_
 
 
 class Span(NamedTuple):
-    """A range as the command line gave it: the texts of `--from` and `--to`."""
+    """A range as given on the command line: the texts of `--from` and `--to`."""
 
     start: str | None
     stop: str | None
 
 
 def takes_range(command: Command) -> Command:
-    """Give a command `--from` and `--to`; it gets them as `asked`."""
+    """Give a command the options `--from` and `--to`, passed to it as `asked`."""
     return _with_span(command, click.option("--to", metavar="TIME", help="First instant after the range."))
 
 
 def takes_long_range(command: Command) -> Command:
-    """Give a command names of series as `names`, a range up to now as `asked`, and `--dry-run`."""
+    """Give a command names of series (`names`), a range that ends now by default (`asked`), and `--dry-run`."""
     dry_run = click.option(
         "--dry-run", is_flag=True, help="Say how many requests it takes and how long; ask and change nothing."
     )
@@ -159,7 +159,7 @@ def takes_series(command: Command) -> Command:
 
 
 def takes_candle_files(*, required: bool = True) -> Decorator:
-    """Give a command candle files; it gets their paths as `files` and the facts that flags add as `hints`."""
+    """Give a command the paths of candle files (`files`) and flags with facts about the files (`hints`)."""
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
@@ -194,7 +194,7 @@ _HINTS = {
 
 
 def whole(text: str) -> int | None:
-    """Return the whole number that a text is, sign allowed; None for other texts and for over 20 digits."""
+    """Parse a whole number with an optional minus sign; return None for other texts and for over 20 digits."""
     digits = text.removeprefix("-")
     return int(text) if digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS else None
 
@@ -212,7 +212,7 @@ def whole_between(low: int, high: int) -> Callable[[str | int], int]:
 
 
 def decimal(text: str | float) -> float:
-    """Return the number that a text is."""
+    """Parse a number such as `0.5`."""
     try:
         return float(text)
     except ValueError:

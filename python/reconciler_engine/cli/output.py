@@ -1,4 +1,4 @@
-"""Standard output: lines, tables and JSON, each marked if the candles are invented."""
+"""Standard output: lines, tables and JSON, labelled SIMULATED if the candles are invented."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ import click
 from reconciler_engine.observe.words import printable, quoted
 
 UNKNOWN: Final = "-"
-"""Stands for a count of a series of which no slot was read; 0 would say that all is well."""
+"""Shown in place of a number for a series of which no slot was read; 0 would suggest that all is well."""
 
 _NARROWEST = 20
+"""Least width of wrapped text, however narrow the terminal is."""
+
 _BELOW = "    "
-"""Columns that the last words of a row have at least, however narrow the terminal is."""
+"""Indent of the columns that are printed below their row."""
 
 
 @dataclass(slots=True)
@@ -30,8 +32,8 @@ class Output:
     """The answer of a command, for people or for programs.
 
     Attributes:
-        as_json: Whether programs read it.
-        simulated: Whether the candles are invented; an opened session sets it.
+        as_json: Whether to write JSON, for programs.
+        simulated: Whether the candles are invented; set when a session is opened.
     """
 
     as_json: bool
@@ -39,25 +41,25 @@ class Output:
 
     @property
     def mark(self) -> str:
-        """Word before lines about invented candles; empty for real ones."""
+        """Prefix of lines about invented candles; empty for real candles."""
         return "SIMULATED " if self.simulated else ""
 
     def print_json(self, told: Mapping[str, Any]) -> None:
-        """Print an object on a line."""
+        """Print an object as one line of JSON."""
         print(json.dumps({**told, "simulated": True} if self.simulated else told), flush=True)
 
     def print_line(self, text: str) -> None:
-        """Print a line that begins with the mark."""
+        """Print a line for people, with the prefix `mark`."""
         say(f"{self.mark}{text}")
 
 
 class _Page(io.StringIO):
-    """Collects printed text for a pager; to the code that prints, it passes for the terminal."""
+    """Collects printed text for a pager; the code that prints takes it for a terminal."""
 
     encoding = "utf-8"
 
     def isatty(self) -> bool:
-        """Say that people read it."""
+        """Return True: people read the page."""
         return True
 
 
@@ -76,15 +78,15 @@ def paged() -> Iterator[None]:
         if text.count("\n") < shutil.get_terminal_size().lines:
             sys.stdout.write(text)
         else:
-            # The options of git: colours shown, nothing cleared at the end.
+            # The same options as git's: colours are shown, and the text stays on the screen at the end.
             os.environ.setdefault("LESS", "FRX")
             click.echo_via_pager(text)
 
 
 def say(text: str) -> None:
-    """Print a line for people. Foreign text in it is written out, so that it cannot steer the terminal.
+    """Print a line for people, broken between words if the terminal is too narrow.
 
-    On a terminal that is too narrow it is broken between words.
+    Control characters are replaced by escapes, so that foreign text in the line cannot steer the terminal.
     """
     encoding = sys.stdout.encoding or "utf-8"
     line = printable(text).encode(encoding, "backslashreplace").decode(encoding)
@@ -96,13 +98,13 @@ def say(text: str) -> None:
 
 
 def _fitted(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[list[str]], list[int]]:
-    """Return the lines of a table as a terminal may show them, and the widths of their columns."""
+    """Return the lines of a table, made safe for a terminal, and the widths of its columns."""
     lines = [[printable(quoted(text)) for text in line] for line in (heads, *rows)]
     return lines, [max(len(line[column]) for line in lines) for column in range(len(heads))]
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print columns, the first one left-aligned, the others right-aligned."""
+    """Print a table: the first column is left-aligned, the others are right-aligned."""
     lines, widths = _fitted(heads, rows)
     for line in lines:
         cells = [text.rjust(width) for text, width in zip(line, widths, strict=True)]
@@ -111,7 +113,7 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print columns of words, left-aligned; on a terminal that is too narrow the last ones stand below the others."""
+    """Print left-aligned columns of words; if the terminal is too narrow, the last columns go below the first ones."""
     lines, widths = _fitted(heads, rows)
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sum(widths) + 2 * len(widths)
     beside = len(widths)

@@ -33,9 +33,9 @@ def plan(*, all_: bool, output: Output, given: Given) -> None:
       reconciler-engine plan --symbols BTC-USD,ETH-USD
       reconciler-engine plan --all --json
 
-    The cache is read as a pass reads it; nothing is asked or changed. It is the plan of now: bars that close until the
-    tick come on top, and so do references and second answers. Without symbols in the settings it is about the series
-    that passes look at. Exit code 3: a series could not be read.
+    The cache is read as a pass reads it; the exchange is not asked, and nothing is changed. The plan is that of this
+    moment: bars that close before the tick, references and second answers are not counted. Without symbols in the
+    settings, the plan covers the series that passes look at. Exit code 3: a series could not be read.
     """
     from reconciler_engine.cli.api_key import load_signed
     from reconciler_engine.cli.known_series import known_series

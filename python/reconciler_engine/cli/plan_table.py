@@ -1,4 +1,4 @@
-"""Tables of the requests of a pass or a backfill, and words that results share."""
+"""Tables of the requests of a pass or a backfill, and phrases that several results share."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _FIELDS = {
     "dup": "duplicates",
     "bad": "malformed",
 }
-"""Fields of a row by the heads of their columns, where these are not the same."""
+"""Field of a row for each column head that differs from the field's name."""
 _INSTANTS = ("start", "stop", "verified_to")
 _CERTAIN = ("expected", "requests")
 
 
 def print_series(rows: Sequence[SeriesPlan | SeriesResult], heads: Sequence[str]) -> None:
-    """Print a row a series, with the fields that the heads mean."""
+    """Print a table with a row for each series and a column for each head."""
     fields = [_FIELDS.get(head, head) for head in heads]
 
     def told(row: SeriesPlan | SeriesResult, name: str) -> str:
@@ -40,14 +40,14 @@ def print_series(rows: Sequence[SeriesPlan | SeriesResult], heads: Sequence[str]
 
 
 def print_plan(plan: RequestPlan, config: ReconciliationConfig, output: Output) -> None:
-    """Print a row a series and the requests with their time."""
+    """Print a plan: a row for each series, the totals, and how long new keys live."""
     print_series(plan.series, ("from", "to", "slots", "gaps", "missing", "requests"))
     print_totals(plan, config, output)
     print_life(config)
 
 
 def print_totals(plan: RequestPlan, config: ReconciliationConfig, output: Output) -> None:
-    """Print the requests with their time, and the series that could not be read."""
+    """Print the number of requests, their duration, and the series that could not be read."""
     references = f" and at most {counted(plan.references, 'reference')}" if plan.references else ""
     verifying = f" ({plan.verifying} to verify candles)" if plan.verifying else ""
     output.print_line(
@@ -60,7 +60,7 @@ def print_totals(plan: RequestPlan, config: ReconciliationConfig, output: Output
 
 
 def duration(ms: int) -> str:
-    """Return a length of time in its two largest units, such as `2 h 5 min`."""
+    """Return a duration in its two largest units, such as `2 h 5 min`."""
     seconds = round(ms / 1_000)
     if not seconds:
         return f"{ms} ms"
@@ -75,13 +75,13 @@ def duration(ms: int) -> str:
 
 
 def print_life(config: ReconciliationConfig) -> None:
-    """Print the life of keys that are made here."""
+    """Print how long keys that the command makes in Redis live; nothing if they do not expire."""
     if config.life_s:
         say(f"  a key made here lives {duration(config.life_s * 1_000)} after its last write; --ttl 0 keeps it")
 
 
 def audited(result: ReconciliationResult) -> str:
-    """Count candles that differ from the exchange's; empty if there are none."""
+    """Return a phrase with the number of candles that differ from the exchange's; empty if there are none."""
     if not result.mismatched:
         return ""
     rewritten = f" ({result.rewritten} rewritten since they were verified)" if result.rewritten else ""
@@ -89,6 +89,6 @@ def audited(result: ReconciliationResult) -> str:
 
 
 def requests_sent(result: ReconciliationResult) -> str:
-    """Return the number of requests of a result, references apart."""
+    """Return a phrase with the number of requests of a result, and separately that of references."""
     references = f" and {counted(result.references, 'reference')}" if result.references else ""
     return f"{counted(result.requests, 'request')}{references}"

@@ -1,4 +1,4 @@
-"""A bar on a terminal."""
+"""A progress bar on a terminal."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_bar(stream: TextIO, *texts: str) -> Iterator[Progress]:
-    """Draw a bar on a terminal until the block ends, then take it away; the first text stands before it."""
+    """Draw a progress bar until the block ends, then erase it; the first text is before the bar, others after it."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
     first, *others = (TextColumn(text, markup=False) for text in texts)
-    # Standard output and error stay as they are: text of other code is not redrawn.
+    # Standard output and error are not redirected: text that other code prints is not redrawn.
     with Progress(
         *(first, BarColumn(), TaskProgressColumn(), *others),
         console=Console(file=stream),

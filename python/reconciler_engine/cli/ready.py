@@ -1,4 +1,4 @@
-"""`ready`: may the last bars of a series be trusted, or those of all series?"""
+"""`ready`: tells whether the last bars of a series, or of all series, can be trusted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 _BARS = 100
-"""Bars asked about unless a number is given."""
+"""Default number of bars."""
 
 
 def _script() -> str:
@@ -67,10 +67,10 @@ def ready(
     output: Output,
     given: Given,
 ) -> None:
-    """Say whether each of the last closed bars of a series is there, undoubted, verified, or proved not to exist.
+    """Tell whether each of the last closed bars of a series is present, undoubted and verified, or proved not to exist.
 
-    With --all: which series are not ready, the worst first, why, since when, and the cure. Without symbols in the
-    settings these are the series that passes look at.
+    With --all, list the series that are not ready, the worst first: why, since when, and the cure. Without symbols in
+    the settings, the series that passes look at are examined.
 
     \b
     Examples:
@@ -81,7 +81,7 @@ def ready(
       reconciler-engine ready --all --reach
       reconciler-engine ready --script > ready.lua
 
-    The cache is asked at this moment; the exchange is not. Exit code 0: ready; 3: not ready, and why.
+    The cache is read at this moment; the exchange is not asked. Exit code 0: ready; 3: not ready.
     """
     from reconciler_engine.cli.session import Session, in_session
     from reconciler_engine.cli.setting_sources import load_config
@@ -126,7 +126,7 @@ def ready(
 
 
 def describe_absence(symbol: str, listed: ProductList) -> str | None:
-    """Return why a product has no newer bars, by the list kept last; None if it trades, or no list is kept."""
+    """Return why a product has no newer bars, by the kept list of products; None if it trades, or no list is kept."""
     since = listed.listings.delisted_at(symbol)
     if since is not None:
         return f"{symbol} is delisted, known since {iso(since)}: what is missing of it stays missing"
@@ -136,7 +136,7 @@ def describe_absence(symbol: str, listed: ProductList) -> str | None:
 
 
 def with_settings(options: ReadyOptions, config: ReconciliationConfig) -> ReadyOptions:
-    """Return the options of a question; the settings fill in those that were not given."""
+    """Return the options of a question, completed by the settings."""
     from_settings: ReadyOptions = {
         "max_unverified_ms": config.max_unverified_ms,
         "user_id": config.user_id,
@@ -166,7 +166,7 @@ def _ms(flag: str, text: str, faults: list[str], more: str = "") -> int:
 def describe(series: Series, asked: str, readiness: Readiness) -> str:
     """Return the answer in a sentence; `asked` is the number of bars or members in words."""
     reach = f"the last {asked}, {iso(readiness.window.start)} to {iso(readiness.window.stop)}"
-    # Overdue candles are told below, and not twice.
+    # Overdue candles are counted below, so they are left out here.
     young = readiness.unverified - readiness.overdue.slots
     besides = [
         f"{slots} {words}"
@@ -195,7 +195,7 @@ def describe(series: Series, asked: str, readiness: Readiness) -> str:
 
 
 def as_object(series: Series, bars: int, readiness: Readiness) -> dict[str, Any]:
-    """Return the JSON object; instants in ms UTC, `stop` is the first one after the bars."""
+    """Return the JSON object; instants are in ms UTC, and `stop` is the first instant after the bars."""
     told: dict[str, Any] = {
         "symbol": series.symbol,
         "timeframe": series.timeframe.value,

@@ -1,4 +1,4 @@
-"""The answers of `ready` about all series: those that are not ready, or how far back each one is."""
+"""The answers of `ready` about all series: the series that are not ready, or how far back each series is ready."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def show_all(
     bars: int | None,
     reach: bool,
 ) -> None:
-    """Print the state of all series, worst first; leave with 3 if one is not ready.
+    """Print the state of all series, worst first; exit with 3 if a series is not ready.
 
     Raises:
         ReconcilerError: The command cannot run; nothing is printed then.
@@ -77,7 +77,7 @@ def show_all(
 
 
 class _Told(NamedTuple):
-    """Questions and answers, and the end of series whose newest bars are not complete (ms UTC)."""
+    """Questions, their answers, and the end of the last complete bars of series whose newest bar is not (ms UTC)."""
 
     questions: list[ReadyQuestion]
     answers: list[Readiness | StoreError]
@@ -85,7 +85,10 @@ class _Told(NamedTuple):
 
 
 async def _reach_back(parts: Parts, series: Sequence[Series], bars: int, asked: ReadyOptions) -> _Told:
-    """Ask about the newest slots of each series; about all where those are whole, and about others where none is."""
+    """Ask about the newest slots of each series, and where these are complete, about all slots.
+
+    If the newest slot of a series is not complete, the last complete interval before it is looked for.
+    """
     # Slots before the oldest member hold nothing.
     oldest = await parts.keys.oldest_of(series, bars)
     now = await parts.clock.redis_now()
@@ -112,7 +115,8 @@ async def _reach_back(parts: Parts, series: Sequence[Series], bars: int, asked: 
     ):
         answers[index] = answer
     told = {one: answer for one, answer in zip(series, answers, strict=True) if isinstance(answer, Readiness)}
-    # Series that are complete as far as one question reaches may be so beyond; others are so before their newest bar.
+    # A series that is complete over a whole question may be complete before it, too. One whose newest bar is not
+    # complete may be complete before that bar.
     starts = {one: each.window.start for one, each in told.items() if each.complete_from == each.window.start}
     found = await parts.reach.find(starts) if bars == MAX_BARS else {}
     stops = {one: each.window.stop for one, each in told.items() if each.complete_from == each.window.stop}
@@ -172,7 +176,7 @@ def as_object(
     bars: int,
     through: Mapping[Series, int],
 ) -> dict[str, Any]:
-    """Return the JSON object: a row a series, those that are not ready first, the worst of them before all."""
+    """Return the JSON object with a row for each series: first those that are not ready, from the worst on."""
     place = {one.series: (number, one) for number, one in enumerate(unready)}
     rows = []
     for question, answer in zip(questions, answers, strict=True):

@@ -1,4 +1,4 @@
-"""`reconcile`: one pass, now."""
+"""`reconcile`: runs one pass now."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def reconcile(*, asked: Span, dry_run: bool, verify: str, output: Output, given:
       reconciler-engine reconcile --symbols BTC-USD,ETH-USD --dry-run
       reconciler-engine reconcile --symbols BTC-USD --timeframes 5m --from 2025-09-16 --to 2025-11-01 --max-candles 0
 
-    Without a range the full window is examined, and the last line says until when `ready` can say yes. Exit code 3:
-    slots are missing still, wait for another answer, or could not be examined.
+    Without a range, the full window is examined, and the last line says until when `ready` can say yes. Exit code 3:
+    slots are still missing, wait for another answer, or could not be examined.
     """
     if dry_run:
         from reconciler_engine.cli.coverage.survey_report import show_dry_run

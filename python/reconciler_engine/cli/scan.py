@@ -1,4 +1,4 @@
-"""`scan`: list missing slots; ask nothing, change nothing."""
+"""`scan`: lists missing slots, without requests or changes."""
 
 from __future__ import annotations
 

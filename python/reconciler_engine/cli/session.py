@@ -39,14 +39,14 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The parts over an open cache, the exchange if the command asks it, and the command's name."""
+    """The engine's parts over an open cache, the exchange's client if the command asks it, and the command's name."""
 
     parts: Parts
     source: CoinbaseClient | None
     command: str
 
     async def series(self) -> list[Series]:
-        """Return the configured series. The exchange's list, or the one kept last, decides choices among symbols.
+        """Return the configured series; choices such as `top:20:USD` are made from the exchange's list or the kept one.
 
         Raises:
             ConfigError: A symbol is unknown, or a choice finds nothing.
@@ -60,10 +60,10 @@ class Session:
         return config.with_symbols(symbols).series()
 
     async def with_worker(self, direct: Callable[[], Awaitable[_Result]]) -> _Result:
-        """Return the result of `direct`; a worker in this process does its tasks, beside other workers that run.
+        """Run `direct` while a worker in this process does tasks, beside workers that run already; return its result.
 
         Raises:
-            ConfigError: Another command began meanwhile that asks the exchange by other settings.
+            ConfigError: Another command, which asks the exchange with other settings, began meanwhile.
         """
         parts, worker = self.parts, self.parts.worker(self.source)
         facts = EngineFacts(f"reconciler-engine {self.command}")
@@ -89,31 +89,31 @@ async def open_session(
     asks: bool = False,
     credentials: Credentials | None = None,
 ) -> AsyncIterator[Session]:
-    """Open the cache and the parts over it for the length of a command; the output learns if candles are invented.
+    """Open the cache and the engine's parts over it for a command; set `output.simulated` if candles are invented.
 
-    The cache is at the URL that is set, at a server that runs already, or at one started for this session.
+    The cache is at the configured URL, at an embedded server that runs already, or at one started for this session.
 
     Args:
         config: The settings.
         output: Output of the command.
-        command: Name told to a second holder of the data directory.
+        command: Name of the command, shown to another process that wants the data directory.
         writes: Whether the command writes real candles; then a cache of invented ones is refused.
-        asks: Whether the command asks the exchange; its clock is measured then.
-        credentials: Key to ask with; plans count against its budget, too.
+        asks: Whether the command asks the exchange; then the exchange's clock is measured.
+        credentials: Key for requests; plans, too, are made by the budget of this key.
 
     Raises:
-        ConfigError: Redis does not accept the credentials or is too old; no server to embed is installed; or the cache
-            holds invented candles and real ones would be written; or an engine at work on them asks the exchange by
-            other settings, and would do so for this command.
+        ConfigError: Redis does not accept the credentials or is too old; or no embedded server is installed; or the
+            cache holds invented candles and the command writes real ones; or an engine that works on this cache, and
+            would do some of the command's requests, asks the exchange with other settings.
         DataDirectoryBusy: Another process uses the data directory without a server that can be shared.
-        OtherProtocol: Candles would be written, and an engine of another protocol works on them.
+        OtherProtocol: The command writes candles, and an engine of another protocol works on them.
         StoreUnavailable: Redis does not answer.
     """
     logs.configure(terminal_style(), "WARNING", process=command)
     identity = None if credentials is None else credentials.identity
     async with AsyncExitStack() as stack:
         url, output.simulated = await stack.enter_async_context(_open_cache(config, command, writes=writes))
-        # `start` alone keeps the cap: a command with other flags must not cut candles that a load has brought in.
+        # Only `start` trims series to max_candles: a command with other flags must not delete candles that were loaded.
         parts = await stack.enter_async_context(open_parts(config, url, owns_server=False, identity=identity))
         if writes or asks:
             await check_protocol(parts.client, parts.scope)
@@ -142,7 +142,7 @@ def in_session(
     asks: bool = False,
     credentials: Credentials | None = None,
 ) -> _Result:
-    """Return the result of `work` in a session of its own; arguments and errors are those of `open_session`."""
+    """Return the result of `work` in a new session; arguments and errors are those of `open_session`."""
 
     async def run() -> _Result:
         session = open_session(config, output, command, writes=writes, asks=asks, credentials=credentials)
@@ -154,7 +154,7 @@ def in_session(
 
 @asynccontextmanager
 async def _open_cache(config: ReconciliationConfig, command: str, *, writes: bool) -> AsyncIterator[tuple[str, bool]]:
-    """Give the URL of a cache that is checked and serves, and whether its candles are invented."""
+    """Yield the URL of a checked and running cache, and whether its candles are invented."""
     if config.cache_url is not None:
         await _check(config.cache_url, writes=writes)
         yield config.cache_url, False
@@ -185,7 +185,7 @@ def is_simulated(directory: DataDirectory) -> bool:
 
 
 def mark_data_directory(directory: DataDirectory, *, simulated: bool) -> None:
-    """Mark a data directory as one of invented candles, or check that it is not. The caller holds its lock.
+    """Mark a data directory as one of invented candles, or check that it is not one. The caller must hold its lock.
 
     Raises:
         ConfigError: Invented and real candles would mix.
@@ -205,7 +205,7 @@ def _mixed(directory: DataDirectory, holds: str, writes: str) -> str:
 
 
 _MARK = "SIMULATED"
-# Files of a server that held anything.
+# Files of a server that has stored data.
 _KEPT = ("appendonlydir", "dump.rdb")
 
 
@@ -215,7 +215,7 @@ async def _check(url: str, *, writes: bool) -> None:
 
 
 async def since_last_pass(session: Session) -> int:
-    """Return the time since a pass last looked at a series (ms); an hour if none has."""
+    """Return the time since a pass last looked at a series (ms); an hour if no pass has looked."""
     parts = session.parts
     looked = max((one.checked_at for one in (await parts.coverage.read()).values()), default=None)
     return _HOUR_MS if looked is None else max(await parts.clock.now() - looked, 0)

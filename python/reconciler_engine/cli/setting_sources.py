@@ -1,4 +1,4 @@
-"""Sources of settings: flags, then the environment, then the settings file, then the defaults."""
+"""Sources of settings, the strongest first: flags, the environment, the settings file, the defaults."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FILE_LIMIT = 1024 * 1024
 _PREFIX = "RECONCILER_"
 _VARIABLES = {f"{_PREFIX}{name.upper()}": name for name in (*SETTINGS, *FORMER_NAMES)}
 _SECRET_PREFIXES = (_PREFIX, "COINBASE_")
-# Variables of a service manager, for the process that it started and for no other.
+# Variables that a service manager sets only for the process that it starts.
 _SERVICE_MANAGER = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
 _SWITCHES = frozenset({"RECONCILER_PURE_PYTHON", "RECONCILER_TEST_DATA", CONFIG_VARIABLE})
 # Addresses that Kubernetes sets for a service whose name begins with `reconciler`.
@@ -61,15 +61,15 @@ def load_config(
     Args:
         flags: Texts of the command line, by setting name.
         config_file: Path of a TOML file with settings at its top level, or None.
-        overrides: Defaults of this command that give way to everything the user set.
+        overrides: Defaults of this command; settings of the user replace them.
         needs_symbols: Whether an empty list of symbols is a fault.
         known_faults: Faults of the command's other options, to be named together with those of the settings.
-        refused: Settings that do not go with `--simulate`, each a fault if it is set anywhere.
+        refused: Settings that cannot be combined with `--simulate`; each is a fault if any source sets it.
         environment: Variables to read instead of this process' own.
-        windows: The windows that the command uses; only they must fit retention.
+        windows: The windows that the command uses; only these must fit retention.
 
     Raises:
-        ConfigError: With every fault found, over all sources.
+        ConfigError: A setting is faulty; names every fault of all sources.
     """
     faults = list(known_faults)
     sources = gather(flags, config_file, os.environ if environment is None else environment, faults)
@@ -98,7 +98,7 @@ def load_config(
 def gather(
     flags: Mapping[str, str], config_file: str | None, environment: Mapping[str, str], faults: list[str]
 ) -> Sources:
-    """Merge the sources, the strongest last; add the faults of a source itself to `faults`."""
+    """Merge the sources of settings; add faults of a source itself, such as an unreadable file, to `faults`."""
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     path = environment.get(CONFIG_VARIABLE) if config_file is None else config_file
@@ -123,7 +123,7 @@ def gather(
 
 
 def child_environment() -> dict[str, str]:
-    """Return this process' environment without secrets and settings: children get a spec."""
+    """Return this process' environment without secrets and settings, which children get in their spec."""
     kept = {"RECONCILER_PURE_PYTHON"}
     return {
         name: value
@@ -136,7 +136,7 @@ def default_data_dir(*, simulated: bool) -> Path:
     """Return the default folder of the embedded server's data; invented candles have a folder of their own.
 
     Raises:
-        ConfigError: The user has no home.
+        ConfigError: The user has no home folder.
     """
     try:
         base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
@@ -155,7 +155,7 @@ def _shows_password(url: str) -> bool:
 
 
 def _address_faults(url: str, origin: str) -> list[str]:
-    """Return the faults of a Redis URL beyond its scheme; certificates are read here, not at the first connection."""
+    """Return the faults of a Redis URL. Its certificates are read now, so that faults show before a connection."""
     try:
         address = parse_address(url)
         if address.tls is not None:
@@ -166,7 +166,7 @@ def _address_faults(url: str, origin: str) -> list[str]:
 
 
 def _unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """Return a fault for each variable that looks like a setting; addresses of services are left out."""
+    """Return a fault for each unknown variable that looks like a setting; addresses of services are left out."""
     known = _VARIABLES.keys() | _SWITCHES
     unknown = [
         name
@@ -180,7 +180,7 @@ def _unknown_variables(environment: Mapping[str, str]) -> list[str]:
 
 
 def _near(name: str, known: Collection[str]) -> str:
-    """Suggest the variable that was meant; their common prefix does not count as likeness."""
+    """Suggest the variable that was meant: the most similar one, compared without the common prefix."""
     names = {one.removeprefix(_PREFIX): one for one in sorted(known)}
     near = difflib.get_close_matches(name.removeprefix(_PREFIX), names, n=1)
     return f"did you mean {names[near[0]]}?" if near else f"allowed: {_PREFIX}<NAME>, see `config init`"
@@ -189,7 +189,7 @@ def _near(name: str, known: Collection[str]) -> str:
 def open_to_others(config_file: str | None) -> str | None:
     """Return the fault of the settings file, if it holds a secret and others can read it; None otherwise.
 
-    Without `config_file` the environment names the file.
+    If `config_file` is None, the environment names the file.
     """
     path = os.environ.get(CONFIG_VARIABLE) if config_file is None else config_file
     values = _read_file(path, []) if path else {}
@@ -211,14 +211,14 @@ def open_to_others(config_file: str | None) -> str | None:
 
 def _read_file(path: str, faults: list[str]) -> dict[str, Any]:
     if not path:
-        # Often an unset shell variable: the file that it should name must not be left out in silence.
+        # Often an unset shell variable: going on without the file that it should name would hide the mistake.
         faults.append("config '': names no file; allowed: path of a settings file, or no --config")
         return {}
     try:
         with Path(path).open("rb") as file:
             text = file.read(_FILE_LIMIT + 1)
         if len(text) > _FILE_LIMIT:
-            # The rest would be lost without a word.
+            # Settings after the limit would be ignored silently.
             faults.append(f"config {path}: is larger than allowed: at most {_FILE_LIMIT} bytes")
             return {}
         if text.count(b".") > _DOTS_IN_ALL or any(line.count(b".") > _DOTS_IN_A_LINE for line in text.split(b"\n")):

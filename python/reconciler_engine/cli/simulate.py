@@ -56,11 +56,11 @@ def simulate(*, start: str | None, public_rate: float, output: Output, **setting
       reconciler-engine simulate --replay ./candles --log requests.jsonl
       reconciler-engine simulate --faults faults.toml
 
-    A faults file is a list of rules such as `[[fault]]`, `mode = "throttle"`, `product = "BTC-*"`, `every = 10`; it is
-    read again when it changes. Mode `data` withholds candles (`data = "empty"`, `"late"` with `seconds`, `"thinned"`
-    with `nth`), mode `shape` spoils single rows (`shape = "zero_price"`, with `rows` or `nth`).
+    A faults file is a list of rules such as `[[fault]]`, `mode = "throttle"`, `product = "BTC-*"`, `every = 10`. The
+    file is read again when it changes. Mode `data` withholds candles (`data = "empty"`, `"late"` with `seconds`,
+    `"thinned"` with `nth`); mode `shape` spoils single rows (`shape = "zero_price"`, with `rows` or `nth`).
 
-    Prints `listening on http://127.0.0.1:PORT`. All its answers are invented, or replayed from files.
+    Prints `listening on http://127.0.0.1:PORT`. All answers are invented, or replayed from files.
     """
     import trio
 
@@ -98,7 +98,7 @@ async def _serve(settings: SimulatorSettings, output: Output) -> None:
         try:
             await simulation.simulate(settings, announce)
         except CandleFileError as error:
-            # The replayed files are a setting.
+            # A fault of the replayed files is a fault of the option that names them.
             raise ConfigError(error.told.splitlines()) from error
 
     children = ChildList(os.getpid())

@@ -1,4 +1,4 @@
-"""The three standard streams, there even if the parent process has closed them."""
+"""Keeps the three standard streams usable, even if the parent process has closed them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ _STANDARD = (0, 1, 2)
 
 
 def hold_standard_streams() -> None:
-    """Put the null device in the place of standard streams that are closed.
+    """Open the null device in place of standard streams that are closed.
 
-    Files opened later would get their numbers. Children inherit the numbers, and would write logs into those files.
+    Otherwise files opened later would get the streams' numbers, and children, which inherit the numbers, would write
+    logs into those files.
     """
     for number in _STANDARD:
         try:
             os.fstat(number)
         except OSError:
-            # The system gives the least free number, which is this one.
+            # The system gives the lowest free number, which is this one.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003 - the function's only form
     if sys.stdin is None:
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - as long as the process
@@ -29,12 +30,12 @@ def hold_standard_streams() -> None:
 
 
 def terminal_style() -> Literal["human", "coloured", "json"]:
-    """Return how the log is written to standard error: for people on a terminal, in colour unless they want none."""
+    """Return the style of the log: JSON, or if standard error is a terminal, text for people, in colour if possible."""
     if not sys.stderr.isatty():
         return "json"
     return "coloured" if shows_colours(sys.stderr) else "human"
 
 
 def shows_colours(stream: TextIO) -> bool:
-    """Whether to colour: on a terminal that can, unless NO_COLOR is set."""
+    """Whether to write colours: on a terminal that supports them, unless NO_COLOR is set."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -1,4 +1,4 @@
-"""`start`: the whole engine, until it is told to stop."""
+"""`start`: runs the whole engine until it is told to stop."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def start(*, simulate: bool, log_level: str, output: Output, given: Given) -> No
       reconciler-engine start --symbols BTC-USD,ETH-USD
       reconciler-engine start --config reconciler.toml --redis-url redis://localhost:6379
 
-    SIGTERM or Ctrl-C: pages in hand are finished first. A second Ctrl-C ends at once.
+    After SIGTERM or Ctrl-C, pages in hand are finished first. A second Ctrl-C ends at once.
     """
     import trio
 
@@ -81,7 +81,7 @@ def start(*, simulate: bool, log_level: str, output: Output, given: Given) -> No
         except ConfigError as error:
             unread: list[str] = []
             values = gather(*given, os.environ, unread).values
-            # Other checks need a file that can be read.
+            # Changed settings can be checked only if all sources could be read.
             fixed = [] if running is None or unread else change_faults(running, values)
             raise ConfigError([*error.faults, *fixed]) from None
 
@@ -96,7 +96,7 @@ def start(*, simulate: bool, log_level: str, output: Output, given: Given) -> No
 
 
 async def _run(config: ReconciliationConfig, credentials: Credentials | None, maker: SpecMaker, load: Load) -> None:
-    """Lock the data directory, start the other children, run the engine; end in the opposite order."""
+    """Lock the data directory, start the other children, and run the engine; end all of these in reverse order."""
     from reconciler_engine.cli.session import mark_data_directory
     from reconciler_engine.cli.setting_sources import default_data_dir
     from reconciler_engine.config.reload import check_change
@@ -169,7 +169,7 @@ async def _run(config: ReconciliationConfig, credentials: Credentials | None, ma
 
 
 async def _choose_symbols(spec: EngineSpec, stop: trio.Event) -> EngineSpec:
-    """Return the spec with the symbols that the configuration means; unchanged once `stop` is set."""
+    """Return the spec with the symbols that the configuration chooses; unchanged if `stop` is set meanwhile."""
     from reconciler_engine.cli.doctor.setting_checks import check_verification
     from reconciler_engine.coinbase.client import CoinbaseClient
     from reconciler_engine.engine.parts import open_parts

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     )
     from reconciler_engine.store.client.trio_redis import TrioRedis
 
-# Series that a terminal shows: those that lack most, then by name. Programs get all.
+# Largest number of series shown on a terminal, the worst first. Programs get all series.
 _SERIES_SHOWN = 24
 
 _STATE_WORDS = {
@@ -43,7 +43,7 @@ _STATE_WORDS = {
 
 
 class Found(NamedTuple):
-    """An engine that runs, and its series."""
+    """A running engine, and its series."""
 
     engine: EngineStatus
     series: Mapping[str, SeriesCoverage]
@@ -51,7 +51,7 @@ class Found(NamedTuple):
     objective: Objective | None = None
 
     def of(self, symbols: str | None, timeframes: str | None) -> Found:
-        """Return the same with the named series alone; names stand between commas, None keeps all."""
+        """Return a copy with only the series of these symbols and timeframes, separated by commas; None keeps all."""
 
         def is_named(series: str) -> bool:
             symbol, _, frame = series.rpartition(":")
@@ -81,9 +81,9 @@ def status(*, all_: bool, watch: bool, output: Output, given: Given) -> None:
       reconciler-engine status --redis-url redis://localhost:6379 --json
       reconciler-engine status --watch
 
-    Without a Redis URL or data directory both default ones are looked at, that of `start` and that of
-    `start --simulate`. The series in most trouble come first; --symbols and --timeframes leave out others. With --json
-    an object a line, one for each engine. Exit code 69: nothing runs.
+    Without a Redis URL or data directory, both default data directories are looked at: that of `start` and that of
+    `start --simulate`. The series in most trouble come first; --symbols and --timeframes limit the series shown. With
+    --json, each engine is an object on one line. Exit code 69: no engine runs.
     """
     import trio
 
@@ -124,7 +124,7 @@ def _print_all(found: Sequence[Found], *, all_: bool) -> None:
 
 
 async def _look(config: ReconciliationConfig) -> tuple[list[Found], list[str]]:
-    """Return the engines that run, and the places looked at, each with other findings there."""
+    """Return the running engines, and the places that were looked at, with notes on processes found there."""
     from reconciler_engine.cli.setting_sources import default_data_dir
     from reconciler_engine.store.client.server_check import check_readable
     from reconciler_engine.store.client.trio_redis import TrioRedis
@@ -145,7 +145,7 @@ async def _look(config: ReconciliationConfig) -> tuple[list[Found], list[str]]:
             async with TrioRedis.from_url(record.url) as client:
                 found += await _read(client)
                 cause = await _silence(client)
-            # Either a command that runs the server for its own length, or an engine that hangs.
+            # The server was started by a command for its own use, or by an engine that hangs.
             silence = f"no engine has reported for {RECORD_LIFE_MS / 1_000:g} s"
             place += f" (server of {record.command}, pid {record.pid}: {silence}{cause})"
         places.append(place)

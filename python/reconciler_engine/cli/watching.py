@@ -1,4 +1,4 @@
-"""Watching: a command's answer on the whole terminal, drawn anew until `q` or Ctrl-C."""
+"""Watching: shows a command's answer on the whole terminal, and redraws it until `q` or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from reconciler_engine.errors import ConfigError, StoreError
 from reconciler_engine.observe.words import printable
 
 EVERY_S = 2.0
-"""How often the answer is drawn anew."""
+"""Interval between two drawings of the answer (s)."""
 
 _ENDS = b"qQ\x03"
-# Alternate screen, no cursor, no wrapping of lines that are too long; and back.
+# Switch to the alternate screen, hide the cursor and do not wrap long lines; then undo all of it.
 _BEGIN, _END = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"
 _HOME, _REST_OF_LINE, _REST = "\x1b[H", "\x1b[K", "\x1b[J"
 
 
 def check_watchable(*, as_json: bool) -> None:
-    """See that there is a terminal to draw on and to hear from.
+    """Check that standard input and output are a terminal.
 
     Raises:
-        ConfigError: There is none, or JSON is asked for.
+        ConfigError: One of them is not a terminal, or JSON is asked for.
     """
     if as_json:
         raise ConfigError(["--watch: draws for people; allowed: without --json"])
@@ -40,9 +40,9 @@ def check_watchable(*, as_json: bool) -> None:
 
 
 async def watch(answer: Callable[[], Awaitable[None]]) -> None:
-    """Draw the output of `answer`, every two seconds and at once when the size changes; return when told to end.
+    """Draw the output of `answer` every two seconds, and when the terminal's size changes, until the user ends it.
 
-    Where Redis is away that is drawn in its place.
+    If Redis is away, its error is drawn instead.
     """
     changed = trio.Event()
 
@@ -80,7 +80,7 @@ async def _printed(answer: Callable[[], Awaitable[None]]) -> list[str]:
 
 
 def _show(lines: list[str]) -> None:
-    """Draw as many lines as there is room for, and below them how to end."""
+    """Draw as many lines as there is room for, and a last line that says how to end."""
     room = max(1, shutil.get_terminal_size().lines - 1)
     hidden = len(lines) - room
     more = f"; {hidden} lines more" if hidden > 0 else ""
@@ -100,7 +100,7 @@ async def _hear_end() -> None:
 
 @contextmanager
 def _whole_terminal() -> Iterator[None]:
-    """Take the terminal for the length of the block: keys come at once, and none of them is a signal."""
+    """Use the whole terminal during the block: keys arrive without Enter, and Ctrl-C is a key instead of a signal."""
     keyboard = sys.stdin.fileno()
     before = termios.tcgetattr(keyboard)
     try:

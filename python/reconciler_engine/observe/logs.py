@@ -189,7 +189,7 @@ class _Routine(logging.Filter):
         name = getattr(record, _ROUTINE, None)
         if name is None:
             return True
-        # A clock set back must not silence it.
+        # After the clock is set back, the event must still be shown.
         if 0 <= record.created - self._shown_at.get(name, -math.inf) < _ROUTINE_S:
             self._hidden[name] = self._hidden.get(name, 0) + 1
             return False
@@ -217,7 +217,7 @@ class _Repeated(logging.Filter):
             return True
         key = (record.getMessage(), getattr(record, "job", None), str(error))
         at, hidden = self._shown.get(key, (-math.inf, 0))
-        # A clock set back must not silence it.
+        # After the clock is set back, the event must still be shown.
         if 0 <= record.created - at < _REPEAT_S:
             self._shown[key] = (at, hidden + 1)
             return False

@@ -1,4 +1,4 @@
-"""`backfill`: history into the cache."""
+"""`backfill`: loads history from the exchange into the cache."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from reconciler_engine.cli.output import Output
 @prints
 @takes_settings(*BACKFILL_SETTINGS)
 def backfill(*, names: tuple[str, ...], asked: Span, dry_run: bool, verify: str, output: Output, given: Given) -> None:
-    """Fill long ranges from the exchange, oldest slot first, with the fewest requests the budget has to pay.
+    """Fill long ranges from the exchange, oldest slot first, with as few requests as possible.
 
     \b
     Examples:
       reconciler-engine backfill BTC-USD 1m --from 2025-01-01 --to 2026-01-01 --max-candles 0 --dry-run
       reconciler-engine backfill BTC-USD ETH-USD 1m 1h --from 2025-01-01 --max-candles 0 --ttl 0
 
-    Stopped or killed, the same command goes on where it was. Without symbols or timeframes those of the settings are
-    taken. Exit code 3: slots are missing still.
+    If it is stopped or killed, the same command continues where it was. Without symbols or timeframes, those of the
+    settings are used. Exit code 3: slots are still missing.
     """
     from reconciler_engine.cli.backfill.foreground import run_backfill
 

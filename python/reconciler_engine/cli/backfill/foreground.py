@@ -1,4 +1,4 @@
-"""The work of `backfill` and of `verify`: arguments in, a worker in this process, progress and a result out."""
+"""The work of `backfill` and `verify`: read arguments, run a worker in this process, show progress and the result."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def run_backfill(
     verify: bool,
     again: bool = False,
 ) -> None:
-    """Run a backfill, or print its plan; leave with 3 if slots are missing or a series failed.
+    """Run a backfill, or print its plan; exit with 3 if slots are missing or a series failed.
 
-    With `again` candles that are verified are compared once more; leave with 3 if one differs and was not repaired.
+    With `again`, verified candles are compared once more; exit with 3 if one differs and was not repaired.
 
     Raises:
         ReconcilerError: The command cannot run; nothing is printed then.
@@ -58,7 +58,7 @@ def run_backfill(
     range_ = _range(*asked, faults)
     if faults or range_ is None:
         raise ConfigError(faults)
-    # A list without names leaves its setting as it is.
+    # An empty list does not replace its setting.
     lists = {"symbols": ",".join(symbols), "timeframes": ",".join(timeframes)}
     flags = {**given.flags, **{name: value for name, value in lists.items() if value}}
     config, credentials = load_signed(flags, given.config_file, needs_symbols=True)
@@ -89,7 +89,7 @@ def run_backfill(
 
 
 def tell_apart(names: Sequence[str], faults: list[str]) -> tuple[list[str], list[str]]:
-    """Sort names into symbols and timeframes; add names that are neither to `faults`."""
+    """Divide names into symbols and timeframes; add a fault to `faults` for each invalid name."""
     known = [member.value for member in Timeframe]
     timeframes = [name for name in names if name in known]
     symbols = [name for name in names if name not in known]
@@ -102,7 +102,7 @@ def tell_apart(names: Sequence[str], faults: list[str]) -> tuple[list[str], list
 
 
 def _range(from_: str | None, to: str | None, faults: list[str]) -> Interval | None:
-    """Return the range asked for; its end is now where none is given."""
+    """Return the range asked for; it ends now if `to` is None."""
     if from_ is None:
         faults.append("--from is missing; allowed: an ISO 8601 time from 1970 on, such as 2026-01-31")
         return None
@@ -132,7 +132,7 @@ async def _fill(
 async def _compare(
     parts: Parts, series: Sequence[Series], asked: Interval, progress: ProgressLines
 ) -> ReconciliationResult:
-    """Compare a range, and some minutes later the differing slots again if that can repair them."""
+    """Compare a range; if the settings allow repair, ask about differing slots again some minutes later."""
     result = await parts.history.backfill(series, asked, progress.show, again=True)
     waiting = sum(row.mismatched - row.repaired for row in result.series if awaits_second(row))
     if not (waiting and parts.config.audit_rules.repairs):
@@ -152,7 +152,7 @@ _HEADS = (
 def print_backfill(
     result: ReconciliationResult, config: ReconciliationConfig, output: Output, *, again: bool = False
 ) -> None:
-    """Print a row a series, the totals, the errors."""
+    """Print a row for each series, the totals, and the errors."""
     rows = [row for row in result.series if isinstance(row, BackfilledSeries)]
     print_series(rows, _HEADS)
     for row in rows:

@@ -19,11 +19,11 @@ _LINE_EVERY_S = 10.0
 
 
 class Pace:
-    """The speed of this life in slots, and the time left at that speed.
+    """The speed of a backfill in this process, in slots, and the time left at that speed.
 
     Args:
-        began_s: Time of the first state (s of any steady clock).
-        slots_done: Slots that earlier lives had done.
+        began_s: When this process began (s, on any monotonic clock).
+        slots_done: Number of slots that earlier processes had done.
     """
 
     def __init__(self, began_s: float, slots_done: int) -> None:
@@ -31,12 +31,12 @@ class Pace:
         self._first = slots_done
 
     def rate(self, progress: BackfillProgress, now_s: float) -> float:
-        """Return slots a second so far; 0 before any is done."""
+        """Return the slots per second so far; 0 before the first slot is done."""
         passed = now_s - self._began_s
         return max(0, progress.slots_done - self._first) / passed if passed > 0 else 0.0
 
     def eta_ms(self, progress: BackfillProgress, now_s: float) -> int | None:
-        """Return the time (ms) the rest takes at the rate so far, or None before there is a rate."""
+        """Return the time (ms) that the remaining slots take at the rate so far; None while that is 0."""
         rate = self.rate(progress, now_s)
         return round((progress.slots - progress.slots_done) * 1_000 / rate) if rate else None
 
@@ -49,18 +49,18 @@ def describe(progress: BackfillProgress, pace: Pace, now_s: float) -> str:
 
 
 class ProgressLines:
-    """Shows how far a backfill is; this one shows nothing, to programs."""
+    """Shows progress of a backfill; this base class shows nothing, for programs."""
 
     _pace: Pace | None = None
 
     def show(self, progress: BackfillProgress) -> None:
-        """Show this state."""
+        """Show this state of the backfill."""
 
     def tell(self, text: str) -> None:
-        """Show a line that stays."""
+        """Print a line that is not erased."""
 
     def _pace_at(self, now_s: float, progress: BackfillProgress) -> Pace:
-        """Return the pace since the first state, which this one is where there was none."""
+        """Return the pace since the first call, which passes the first state."""
         self._pace = self._pace or Pace(now_s, progress.slots_done)
         return self._pace
 
@@ -76,14 +76,14 @@ def show_progress(stream: TextIO, *, is_terminal: bool, quiet: bool) -> Iterator
 
 
 class _Lines(ProgressLines):
-    """A line now and then. The first comes after a wait: a short backfill prints its result alone."""
+    """Writes a line every 10 s. The first comes after 10 s, so that a short backfill prints only its result."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._due_s: float | None = None
 
     def show(self, progress: BackfillProgress) -> None:
-        """Write a line if the last one is long enough ago."""
+        """Write a line if the last one was 10 s ago."""
         now_s = time.monotonic()
         pace = self._pace_at(now_s, progress)
         if self._due_s is not None and now_s >= self._due_s:
@@ -123,6 +123,6 @@ class ProgressBar(ProgressLines):
 
 @contextmanager
 def show_bar(stream: TextIO) -> Iterator[ProgressBar]:
-    """Draw a bar on a terminal until the block ends, then take it away."""
+    """Draw a progress bar on a terminal until the block ends, then erase it."""
     with open_bar(stream, "{task.description}", "{task.fields[facts]}") as bar:
         yield ProgressBar(bar)

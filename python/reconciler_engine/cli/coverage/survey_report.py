@@ -1,4 +1,4 @@
-"""The answers of `coverage` and `reconcile --dry-run`: a survey, told or drawn."""
+"""The answers of `coverage` and `reconcile --dry-run`: a survey as a picture, a table or JSON."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ _WIDTH = 80
 
 
 def show_coverage(given: Given, asked: Span, svg: Path | None, output: Output) -> None:
-    """Print the picture or its facts, write the file; leave with 3 if a slot is doubtful or a series unread.
+    """Print the picture or JSON, and write the SVG file; exit with 3 if a slot is doubtful or a series was not read.
 
     Raises:
         ReconcilerError: The command cannot run; nothing is printed or written then.
-        OSError: The file cannot be written; none is left.
+        OSError: The file cannot be written; no part of it is left.
     """
     if svg is not None and not svg.name:
         raise ConfigError([f"--svg {str(svg)!r}: names no file; allowed: path of the picture to be written"])
@@ -61,7 +61,7 @@ def show_coverage(given: Given, asked: Span, svg: Path | None, output: Output) -
 
 
 def watch_coverage(given: Given, asked: Span, output: Output) -> None:
-    """Draw the picture on the terminal, again and again, until told to end.
+    """Draw the picture on the terminal, and redraw it until the user ends it.
 
     Raises:
         ReconcilerError: The command cannot run.
@@ -89,7 +89,7 @@ def _draw(rows: Sequence[Row], survey: Survey, config: ReconciliationConfig, out
 
 
 def show_dry_run(given: Given, asked: Span, output: Output, verify: str) -> None:
-    """Print the requests of a pass with this `--verify`; leave with 3 if a series could not be examined.
+    """Print the requests of a pass with this `--verify`; exit with 3 if a series could not be examined.
 
     Raises:
         ReconcilerError: The command cannot run; nothing is printed then.
@@ -131,7 +131,7 @@ async def _look(session: Session, asked: Interval | None, verify: Verify) -> Sur
 
 
 def as_object(survey: Survey) -> dict[str, Any]:
-    """Return the JSON object: the plan, and for each series its slots by state, `[start, stop, state]` a run."""
+    """Return the JSON object: the plan, and for each series its slots by state, as runs of `[start, stop, state]`."""
     told = asdict(survey.plan)
     for row, one in zip(told["series"], survey.series, strict=True):
         row["states"] = {state.value: one.slots(state) for state in State}
@@ -153,7 +153,7 @@ def _row(one: SurveyedSeries, plan: SeriesPlan) -> Row:
         doubts.append(f"{unknown} unknown")
     if plan.requests:
         doubts.append(counted(plan.requests, "request"))
-    # The share of slots with a candle is told if others are proved to have none.
+    # The share of slots with a candle is shown if other slots are proved to have none.
     empty, slots = one.slots(*CONFIRMED), one.slots(*State)
     shares = f": {one.candles.size(one.series.timeframe.step_ms) / slots:.0%} candles, {empty} empty" if empty else ""
     note = ", ".join(doubts) or (f"complete{shares}" if one.states else "no closed slot")
@@ -161,7 +161,7 @@ def _row(one: SurveyedSeries, plan: SeriesPlan) -> Row:
 
 
 def _writes(signs: dict[Any, str]) -> bool:
-    """Whether standard output has all these signs."""
+    """Whether the encoding of standard output has all these signs."""
     try:
         "".join(signs.values()).encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
@@ -170,10 +170,10 @@ def _writes(signs: dict[Any, str]) -> bool:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file whole, or leave it as it was before.
+    """Write a whole file, or leave the old one unchanged.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: The file cannot be written.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:

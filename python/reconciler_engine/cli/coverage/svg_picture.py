@@ -1,4 +1,4 @@
-"""The picture of coverage as SVG: one file without scripts or outside parts, for light and dark pages. Pure."""
+"""The picture of coverage as one SVG file, without scripts or external parts, for light and dark pages. No I/O."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from reconciler_engine.planning.coverage_picture import (
 from reconciler_engine.planning.ledger import State
 
 COLUMNS = 240
-"""Buckets a row has at most."""
+"""Largest number of buckets in a row."""
 
 _CELLS_WIDTH = 720
 _LETTER = 7.3
@@ -28,7 +28,7 @@ _MARGIN = 16
 _HEAD = 26
 _LEGEND = 120
 
-# Okabe and Ito's colours, which colour-blind people tell apart. Slots without a candle to be had get a pattern, too.
+# Okabe and Ito's colours, which colour-blind people can tell apart. Most states get a pattern, too.
 _FILLS = {
     State.PRESENT: "#009e73",
     State.UNVERIFIED: "#009e73",
@@ -62,7 +62,7 @@ _PATTERNS = {
 
 
 def draw_svg(rows: Sequence[Row], title: str) -> str:
-    """Return a picture as an SVG document; the title of each run of cells describes it."""
+    """Return a picture as an SVG document; each run of cells has a title that describes the run."""
     panels = panels_of(rows)
     label = _MARGIN + _LETTER * max((len(row.name) for row in rows), default=0) + 12
     note = _LETTER * max((len(row.note) for row in rows), default=0)

@@ -1,4 +1,4 @@
-"""The picture of coverage for a terminal: a line a series, a sign a bucket, with or without colour. Pure."""
+"""The picture of coverage for a terminal: a line for each series, a sign for each bucket. No I/O."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reconciler_engine.planning.coverage_picture import (
 from reconciler_engine.planning.ledger import State
 
 LEAST_COLUMNS = 10
-"""Cells a line has at least, however narrow the terminal is."""
+"""Least number of cells in a line, however narrow the terminal is."""
 
 SIGNS: dict[Cell, str] = {
     State.PRESENT: "█",
@@ -30,7 +30,7 @@ SIGNS: dict[Cell, str] = {
     State.UNKNOWN: "░",
     None: " ",
 }
-"""A sign for each state that no other has: the picture is the same without colour."""
+"""Sign of each state. Each sign is different, so that the picture needs no colour."""
 
 PLAIN_SIGNS: dict[Cell, str] = {
     **SIGNS,
@@ -39,7 +39,7 @@ PLAIN_SIGNS: dict[Cell, str] = {
     State.EMPTY: ".",
     State.UNKNOWN: "~",
 }
-"""The same for a terminal or a file that has ASCII alone."""
+"""The same for a terminal or a file that has only ASCII."""
 
 # Select Graphic Rendition; the sixteen colours that every terminal adapts to a light or a dark background.
 _COLOURS = {
@@ -59,10 +59,10 @@ def draw(rows: Sequence[Row], width: int, *, coloured: bool, ascii_only: bool = 
     """Return the lines of a picture.
 
     Args:
-        rows: Rows of the picture, one a series.
+        rows: Rows of the picture, one for each series.
         width: Columns of the terminal. Lines are longer if labels and notes leave no room for `LEAST_COLUMNS`.
         coloured: Whether to write colours.
-        ascii_only: Whether to write ASCII alone.
+        ascii_only: Whether to write only ASCII.
     """
     if not rows:
         return []
@@ -90,7 +90,7 @@ def _painted(cells: Sequence[Cell], signs: dict[Cell, str], *, coloured: bool) -
 
 
 def _axis(panel: Panel, columns: int) -> str:
-    """Return the line over the cells, with begin and end of the axis as far as there is room."""
+    """Return the line above the cells, with the first and last instant of the axis."""
     first, last = instants(panel.axis)
     space = columns - len(first) - len(last)
     if space >= 1:

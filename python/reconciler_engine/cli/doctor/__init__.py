@@ -1,4 +1,4 @@
-"""`doctor`: a check of everything that the engine needs, each with its cure."""
+"""`doctor`: checks everything that the engine needs, and names the cure of each fault."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def doctor(*, send_test_alert: bool, output: Output, given: Given) -> None:
       reconciler-engine doctor --symbols BTC-USD,ETH-USD
       reconciler-engine doctor --config reconciler.toml --json
 
-    Changes nothing but the request budget, of which it takes two to seven permits. Exit code 0 unless a check fails;
-    then 69 or 78 if all failed ones come to that code (exchange or Redis unavailable, configuration), else 1.
+    Changes nothing, except that two to seven permits of the request budget are used. Exit code 0: no check failed; 69:
+    the exchange or Redis is unavailable; 78: the configuration is not in order; 1: anything else, or both of these.
     """
     from reconciler_engine.cli.doctor.examination import run_doctor
 

@@ -37,7 +37,7 @@ _NODE_TIMEOUT_S = 2.0
 
 
 async def examine_cache(client: TrioRedis, scope: Scope) -> list[Check]:
-    """Check the servers: version, rights, roles, persistence and eviction policy of each, latency."""
+    """Check the servers' versions, rights, roles, persistence and eviction policies, and the latency."""
     try:
         info = await check_server(client)
         await check_rights(client, scope)
@@ -64,14 +64,14 @@ async def examine_cache(client: TrioRedis, scope: Scope) -> list[Check]:
 
 
 def skip_cache(reason: str) -> list[Check]:
-    """Return the same checks as skipped, with the reason."""
+    """Return the checks of `examine_cache` as skipped, with the reason."""
     return [Check(name, "skipped", reason) for name in NAMES]
 
 
 async def check_kept(
     client: TrioRedis, scope: Scope, series: Sequence[Series], max_candles: int, otherwise: Check
 ) -> Check:
-    """Compare the sizes of some series in the cache with `max_candles`; return `otherwise` if that tells nothing."""
+    """Warn if one of the first series in the cache is longer than `max_candles`; else return `otherwise`."""
     longest = max(await CandleKeys(client, scope).sizes(series[:_SAMPLE]), default=0) if max_candles and series else 0
     if longest <= max_candles:
         return otherwise
@@ -81,7 +81,7 @@ async def check_kept(
 
 
 async def with_scrub(check: Check, parts: Parts, series: Sequence[Series]) -> Check:
-    """Add to the check of verification how many requests comparing kept candles again takes, and the cure of too many.
+    """Add the scrub to the check of verification: its number of requests, and a cure if they are too many.
 
     Raises:
         StoreError: Redis did not answer.
@@ -100,7 +100,7 @@ async def with_scrub(check: Check, parts: Parts, series: Sequence[Series]) -> Ch
 
 
 async def check_layout(parts: Parts, series: Sequence[Series]) -> Check:
-    """Count the keys that some series have in each layout; warn if readers look at another one than the configured."""
+    """Count the keys of these series in each layout; warn if readers use a layout that is not the configured one."""
     name = "layout"
     if not series:
         return Check(name, "skipped", "no series is known to look for")

@@ -1,4 +1,4 @@
-"""A check of `doctor`, and the exit code of all of them."""
+"""A check of `doctor`, and the exit code that follows from all checks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Check:
 
 
 def exit_code(checks: Sequence[Check]) -> int:
-    """Return 0 without a failure, the code that all failures share, else 1."""
+    """Return 0 if no check failed; else the code that all failed checks share, or 1 if their codes differ."""
     codes = {check.code for check in checks if check.status == "fail"}
     if not codes:
         return DONE
@@ -40,7 +40,7 @@ def exit_code(checks: Sequence[Check]) -> int:
 
 
 def print_checks(checks: Sequence[Check]) -> None:
-    """Print a line a check, its hint below it, and how many there are of each status."""
+    """Print a line for each check, its hint below it, and the number of checks of each status."""
     width = max(len(check.name) for check in checks)
     for check in checks:
         first, *others = check.detail.splitlines()

@@ -1,4 +1,4 @@
-"""The work of `doctor`: the checks in their order, each with the results of those before."""
+"""The work of `doctor`: makes the checks in order; later checks use the results of earlier ones."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _OTHERS = (*EXCHANGE_CHECKS, *CACHE_CHECKS, "layout", "retention", *_OF_SETTINGS
 
 
 def run_doctor(given: Given, output: Output, *, sends_test_alert: bool = False) -> None:
-    """Print every check and leave with their exit code."""
+    """Make and print every check; exit with the code that they give."""
     config, settings = setting_checks.check_configuration(given)
     credentials, key = setting_checks.check_key(given, config)
     if config is None:
@@ -73,7 +73,7 @@ async def _examine(config: ReconciliationConfig, credentials: Credentials | None
     signed = credentials is not None
     async with AsyncExitStack() as stack:
         cache, parts = await _open_cache(config, credentials, stack)
-        # The shared budget lives in Redis. Without one this process sends a request a second.
+        # The shared budget is kept in Redis. Without Redis, this process sends one request per second.
         bucket = TokenBucket(PlainPause(), "doctor", Budget(1, 1_000)) if parts is None else parts.bucket
         source = await stack.enter_async_context(
             CoinbaseClient(config.base_url, credentials=credentials, route=config.route)
@@ -109,7 +109,7 @@ async def _examine(config: ReconciliationConfig, credentials: Credentials | None
 async def _open_cache(
     config: ReconciliationConfig, credentials: Credentials | None, stack: AsyncExitStack
 ) -> tuple[list[Check], Parts | None]:
-    """Check the configured cache, or the embedded one if it runs; return its parts, too, if it serves."""
+    """Check the configured cache, or the embedded one if it runs; if it serves, return the engine's parts, too."""
     url = config.cache_url
     if url is None:
         try:
@@ -128,7 +128,7 @@ async def _open_cache(
 
 
 async def _unless_away(asked: Awaitable[_Told], otherwise: _Told) -> _Told:
-    """Return the answer of Redis; `otherwise` where it gives none, as the check of the server tells."""
+    """Return the answer of Redis, or `otherwise` after an error, which the check of the server reports."""
     try:
         return await asked
     except StoreError:
@@ -152,7 +152,7 @@ def _no_permit(error: StoreError) -> list[Check]:
 
 
 async def _check_webhook(config: ReconciliationConfig, sends: bool) -> Check:
-    """Return the check; something is sent only where that is asked for, once."""
+    """Check the webhook: if `sends`, send one test alert, else nothing."""
     if config.webhook_url is None:
         hint = "set webhook_url in the environment or the settings file" if sends else ""
         return Check("webhook", "fail" if sends else "skipped", "webhook_url is not set", hint)

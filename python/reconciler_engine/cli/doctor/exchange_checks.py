@@ -1,4 +1,4 @@
-"""Checks of `doctor` that ask the exchange: a handful of requests, each with a permit."""
+"""Checks of `doctor` that ask the exchange: a few requests, each with a permit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.words import SKEW_TOLD_MS, describe_skew, describe_span
 
 SKEW_LIMIT_MS = 30_000
-"""Tokens begin at the instant of signing and live two minutes: a clock that is off by more spoils them soon."""
+"""Clock skew above which the exchange may refuse tokens (ms): a token is valid for two minutes from its signing."""
 
 NAMES = ("exchange", "clock", "credentials", "symbols")
 
@@ -47,14 +47,14 @@ async def examine_exchange(
     signed: bool,
     redis: SharedClock | None = None,
 ) -> tuple[list[Check], tuple[str, ...] | None]:
-    """Ask for the time, the products and, with a key, for one candle; also return the symbols chosen, if they are.
+    """Ask for the time, the products and, with a key, one candle; return the checks, and the symbols if known.
 
-    The exchange's clock is compared with this machine's, and with that of `redis`.
+    The exchange's clock is compared with this machine's, and with Redis'.
 
     Raises:
         StoreError: Redis gives no permit.
     """
-    # The key is to be tried, even if it was refused before.
+    # Try the key even if it was refused before.
     await bucket.forgive()
     reached, skew_ms = await _check_reach(config, source, bucket)
     checks = [reached, check_clocks(skew_ms, await _redis_skew(redis), config.base_url, signed=signed)]
@@ -86,12 +86,12 @@ async def _check_reach(
 
 
 def _address(config: ReconciliationConfig) -> str:
-    """Return the exchange's address and the way to it."""
+    """Return the exchange's address and the route to it, such as a proxy."""
     return f"{config.base_url} ({config.route})" if str(config.route) else config.base_url
 
 
 async def _redis_skew(redis: SharedClock | None) -> int | None:
-    """Return Redis' clock less this machine's (ms); None without a Redis."""
+    """Return Redis' clock minus this machine's (ms); None without a Redis."""
     if redis is None:
         return None
     before = time.time_ns() // 1_000_000
@@ -100,7 +100,7 @@ async def _redis_skew(redis: SharedClock | None) -> int | None:
 
 
 def check_clocks(exchange_ms: int | None, redis_ms: int | None, base_url: str, *, signed: bool) -> Check:
-    """Compare three clocks: how far the exchange's and Redis' are ahead of this machine's (ms), None where unknown."""
+    """Check three clocks, by how far the exchange's and Redis' are ahead of this machine's (ms; None if unknown)."""
     if exchange_ms is None and redis_ms is None:
         return Check("clock", "skipped", _UNREACHED)
     told: list[str] = []
@@ -126,7 +126,7 @@ def _apart(ms: int) -> str:
 async def _check_credentials(
     config: ReconciliationConfig, source: CoinbaseClient, bucket: TokenBucket, skew_ms: int
 ) -> Check:
-    """Ask for one signed candle, a few times if needed: a fresh token may pass after one that was refused."""
+    """Ask for a candle with the key; after a refused token, try again, because a fresh token may be accepted."""
     plain = next((text for text in config.symbols if text not in config.choices), "BTC-USD")
     stop = Timeframe.H1.floor(time.time_ns() // 1_000_000 + skew_ms)
     page = Interval(stop - Timeframe.H1.step_ms, stop)
@@ -135,12 +135,12 @@ async def _check_credentials(
             permit = await bucket.wait_permit(_PERMIT_S)
             await send(bucket, permit, source.fetch_candles, Series(plain, Timeframe.H1), page)
         except TokenRefused:
-            # The next round waits for a permit, and the breaker ends the rounds.
+            # The next try waits for a permit, and after some tries the breaker refuses one.
             continue
         except NotAuthorized as error:
             return Check("credentials", "fail", str(error), "make a new key with the view permission", CONFIG)
         except RequestRefused:
-            # Understood and not served: the fault is the product's, not the key's.
+            # The exchange took the key, but does not serve the product.
             break
         except (SourceError, PermitRefused) as error:
             return Check("credentials", "warn", f"could not be tried: {error}", "ask again in a minute")

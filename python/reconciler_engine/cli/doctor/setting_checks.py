@@ -1,4 +1,4 @@
-"""Checks of `doctor` that send nothing: settings, key, arithmetic, disk."""
+"""Checks of `doctor` without exchange and Redis: settings, key, load, disk, pages, embedded server."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 LONG_REPAIR_S = 3_600
-"""An hour's outage that takes longer than an hour to repair is warned of: another one would never be caught up with."""
+"""If the repair of an outage of one hour takes longer than this (s), `doctor` warns: repair could fall behind."""
 
 _ANSWER_S = 1.0
 _MIB = 1024 * 1024
@@ -141,12 +141,12 @@ def check_verification(config: ReconciliationConfig, series: list[Series] | None
 
 
 def duration_s(requests: int, budget: Budget) -> float:
-    """Return how long so many requests take from a full bucket (s)."""
+    """Return how long these requests take (s) if the bucket is full at first."""
     return max(0.0, *((requests * limit.interval_us - limit.tolerance_us) / 1_000_000 for limit in budget.limits))
 
 
 def check_disk(config: ReconciliationConfig) -> Check:
-    """Check the room that the embedded server's data has; nothing is made."""
+    """Check the free disk space and the folder for the embedded server's data; create nothing."""
     name = "disk"
     wanted = config.data_dir or default_data_dir(simulated=False)
     there = next(folder for folder in (wanted.absolute(), *wanted.absolute().parents) if folder.exists())
@@ -198,7 +198,7 @@ def is_engine_at(address: ListenAddress) -> bool:
     try:
         connection.request("GET", "/livez", headers={"Host": "localhost"})
         answer = connection.getresponse()
-        # An address that others can reach needs a token first.
+        # The status may be 401, since the address may need a token; this header is in every response.
         return answer.getheader("cross-origin-resource-policy") == "same-origin"
     except (OSError, http.client.HTTPException):
         return False
@@ -207,7 +207,7 @@ def is_engine_at(address: ListenAddress) -> bool:
 
 
 async def check_binary(config: ReconciliationConfig) -> Check:
-    """Check the server that would be embedded."""
+    """Check the program of the embedded server."""
     name = "embedded server"
     if config.redis_url is not None:
         return Check(name, "skipped", "redis_url is set")

@@ -12,14 +12,14 @@ _RANKS: Final = ("ok", "warn", "fail")
 
 
 def check_topology(topology: Topology) -> Check:
-    """List the servers with their roles, and the dangers to the cluster."""
+    """List the servers with their roles, and warn of dangers to the cluster."""
     lines = [_counted(topology), *(_line(node) for node in topology.nodes if topology.nodes[1:] or node.error)]
     hints = [hint for hint in _hints(topology) if hint]
     return Check("topology", "warn" if hints else "ok", "\n".join(lines), "; ".join(hints))
 
 
 def of_nodes(checks: Sequence[tuple[NodeState, Check]]) -> Check:
-    """Return the gravest check over all nodes, with the node's name if there are several."""
+    """Return the worst of the nodes' checks, with the node's name if there are several nodes."""
     node, worst = max(checks, key=lambda made: _RANKS.index(made[1].status))
     if len(checks) == 1:
         return worst

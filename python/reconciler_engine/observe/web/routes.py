@@ -1,4 +1,4 @@
-"""The routes: the path of each page."""
+"""The routes: the page that answers each path."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class SeriesStates(NamedTuple):
 
 
 class PageReads(Protocol):
-    """The reads behind the pages."""
+    """The reads that the pages need."""
 
     def last_report(self) -> LastReport:
         """Return the supervisor's last report."""
