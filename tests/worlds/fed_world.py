@@ -19,9 +19,10 @@ from tests.worlds.simulated_time import SimulatedRedis, SimulatedTime
 from trio.testing import MockClock
 
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine import service, status_writer
+from reconciler_engine.engine import service, service_schedule, status_writer
 from reconciler_engine.engine.backfill import run as backfill_run
 from reconciler_engine.engine.parts import Parts, scope_of
+from reconciler_engine.engine.scheduled_passes import ScheduledPasses
 from reconciler_engine.engine.service import ReconciliationService
 from reconciler_engine.engine.simulated_feeder.feeder import Feeder, FeederSettings
 from reconciler_engine.engine.simulated_feeder.losses import FeedEvent, FeedLosses
@@ -224,7 +225,9 @@ async def fed_world(
                 patch.setattr(service, "wall_clock", time.now)
                 # Nobody reads a status, meets another engine or dies here: steps only for that come more seldom.
                 patch.setattr(status_writer, "WRITE_S", 60.0)
+                patch.setattr(service_schedule, "FEEDER_LOOK_S", 600)
                 patch.setattr(service, "at_work", partial(at_work, life_ms=20 * MINUTE))
+                patch.setattr(service, "ScheduledPasses", partial(ScheduledPasses, lease_ms=20 * MINUTE))
                 patch.setattr(worker, "_TOUCH_S", 25.0)
                 patch.setattr(backfill_run, "_BEAT_S", 20.0)
                 async with ReconciliationService(None, None, redis, config) as engine:

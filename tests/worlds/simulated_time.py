@@ -31,8 +31,8 @@ from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 CLOCK_KEY: Final = "simulated:clock"
 _TIME: Final = "redis.call('TIME')"
 _INSTANT: Final = f"redis.call('HMGET', '{CLOCK_KEY}', 'seconds', 'microseconds')"
-_BLOCKED_S: Final = 30.0
-"""Wait of every read that blocks, in place of the one it asked for; then the product itself repeats it."""
+_BLOCKED_S: Final = {"LPOP": 30.0, "XREADGROUP": 300.0}
+"""Wait of reads that block, in place of the one they asked for; then the product itself repeats them."""
 
 _REPLY_S: Final = 1e-6
 """How long replies of the server take."""
@@ -207,7 +207,7 @@ class SimulatedRedis(TrioRedis):
         with self._time.listening(keys) as news:
             reply = await super().execute_command(*command)
             if not reply:
-                with trio.move_on_after(_BLOCKED_S):
+                with trio.move_on_after(_BLOCKED_S[str(command[0])]):
                     await news.wait()
                 reply = await super().execute_command(*command)
         return (keys[0].encode(), reply) if command[0] == "LPOP" and reply is not None else reply

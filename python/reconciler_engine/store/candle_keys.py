@@ -40,8 +40,9 @@ class CandleKeys(Scoped):
             StoreUnavailable: Redis cannot be reached or did not answer in time.
         """
         keys = [self._scope.candle_key(one) for one in series]
-        lasts = await self._pipe([("ZRANGE", key, -members, -members, "WITHSCORES") for key in keys])
-        firsts = await self._pipe([("ZRANGE", key, 0, 0, "WITHSCORES") for key in keys])
+        commands = [("ZRANGE", key, at, at, "WITHSCORES") for at in (-members, 0) for key in keys]
+        replies = await self._pipe(commands)
+        lasts, firsts = replies[: len(keys)], replies[len(keys) :]
         # Where one node of several has served, reading the candles tells which did not.
         if firsts and all(isinstance(reply, StoreUnavailable) for reply in firsts):
             own_fault(firsts[0], waits=False)

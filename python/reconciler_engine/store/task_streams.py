@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from reconciler_engine.errors import ConfigError, StoreError
 from reconciler_engine.store.client.reply_shapes import text, understanding, whole
-from reconciler_engine.store.client.scripts import Script
+from reconciler_engine.store.client.scripts import Script, run_batch
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.scope import Scope
 
@@ -167,19 +167,16 @@ class TaskStreams:
 
     async def _redeliver(self, consumer: str | bytes, idle_ms: int, *, counts: int) -> int:
         moved = 0
-        for lane in Lane:
-            try:
-                count = await _REDELIVER.run(
-                    self._client,
-                    keys=[self._stream(lane), self._scope.key(f"watch:{lane.value}")],
-                    args=[GROUP, idle_ms, consumer, 1_000, counts, WATCH_MS, FORGET_MS],
-                )
-                with understanding("tasks handed out again"):
-                    moved += whole(count)
-            except StoreError as error:
-                if error.code != "NOGROUP":
-                    raise
+        arguments = (GROUP, idle_ms, consumer, 1_000, counts, WATCH_MS, FORGET_MS)
+        keys = ([self._stream(lane), self._scope.key(f"watch:{lane.value}")] for lane in Lane)
+        for count in await run_batch(self._client, [_REDELIVER.call(one, arguments) for one in keys]):
+            if isinstance(count, StoreError):
+                if count.code != "NOGROUP":
+                    raise count
                 await self.create_groups()
+                continue
+            with understanding("tasks handed out again"):
+                moved += whole(count)
         return moved
 
     async def drop(self, delivery: Delivery) -> None:

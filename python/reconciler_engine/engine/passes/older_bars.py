@@ -46,15 +46,15 @@ class OlderBars:
         """
         found: dict[Series, Interval] = {}
         looks, after = LOOKS, await self._cursor.load()
-        for one in _from(series, after):
+        order = _from(series, after)[:LOOKS]
+        for one, oldest in zip(order, await self._keys.oldest_of(order, _ALL_MEMBERS), strict=True):
             looks -= 1
             step = one.timeframe.step_ms
-            start = stop = closed_before(now, one.timeframe) - newest * step
+            stop = closed_before(now, one.timeframe) - newest * step
             if after is not None and after[0] == str(one):
                 stop = min(stop, one.timeframe.floor(after[1]))
+            start = stop if oldest is None else one.timeframe.floor(oldest)
             try:
-                (oldest,) = await self._keys.oldest_of([one], _ALL_MEMBERS)
-                start = stop if oldest is None else one.timeframe.floor(oldest)
                 while looks > 0 and pages > 0 and one not in found and stop > start:
                     looks -= 1
                     part = Interval(max(start, stop - min(PART_PAGES, pages) * PAGE_SLOTS * step), stop)
