@@ -1,6 +1,6 @@
-"""Gap detection: native when it is built, pure Python otherwise, with the same answers and errors.
+"""Gap detection: by the native module if it is built, else in pure Python, with the same results and errors.
 
-RECONCILER_PURE_PYTHON=1 in the environment forces the pure one; it is read once, at import.
+RECONCILER_PURE_PYTHON=1 in the environment forces pure Python. It is read once, at import.
 """
 
 from reconciler_engine.detection.detect import detect_gaps

@@ -1,8 +1,8 @@
-"""Int64 columns of any Arrow producer, read in place through the Arrow PyCapsule interface.
+"""Read int64 columns of any Arrow producer in place, through the Arrow PyCapsule interface.
 
-Layouts: https://arrow.apache.org/docs/format/CDataInterface.html, read 2026-11-23. A capsule keeps
-its memory: it lives as long as the view, and releases the memory at its end. Arrays of a stream are ours, and released
-with the view. Addresses and lengths of a producer are trusted, as every consumer of the interface trusts them.
+Layouts: https://arrow.apache.org/docs/format/CDataInterface.html, read 2026-11-23. A view keeps its capsule alive, and
+the capsule releases the memory when it is deleted. Arrays of a stream are owned by this module, and released with their
+view. Addresses and lengths are trusted, as by every consumer of the interface.
 """
 
 from __future__ import annotations
@@ -104,11 +104,11 @@ class ArrowStreamExporter(Protocol):
 
 
 def array_view(name: str, exporter: ArrowArrayExporter) -> memoryview[int]:
-    """Return the values of an Arrow array, without a copy.
+    """Return the values of an Arrow array without copying them.
 
     Raises:
-        TypeError: It is not an array of int64 or timestamp[ms]; the message names its type.
-        ValueError: A value is null; the message has its index.
+        TypeError: The array is not of int64 or timestamp[ms]; the message names its type.
+        ValueError: A value is null; the message contains its index.
     """
     schema, values = exporter.__arrow_c_array__()
     _check_type(name, Schema.from_address(_capsule_pointer(schema, b"arrow_schema")))
@@ -116,11 +116,11 @@ def array_view(name: str, exporter: ArrowArrayExporter) -> memoryview[int]:
 
 
 def stream_view(name: str, exporter: ArrowStreamExporter) -> memoryview[int]:
-    """Return the values of an Arrow stream: of a single array without a copy, of several in one copy.
+    """Return the values of an Arrow stream. A single array is not copied; several arrays are copied into one.
 
     Raises:
-        TypeError: They are not arrays of int64 or timestamp[ms]; the message names their type.
-        ValueError: A value is null, or the producer fails; the message has the index, or the producer's words.
+        TypeError: The arrays are not of int64 or timestamp[ms]; the message names their type.
+        ValueError: A value is null (the message contains its index), or the producer failed (it contains its message).
     """
     capsule = exporter.__arrow_c_stream__()
     stream = Stream.from_address(_capsule_pointer(capsule, b"arrow_array_stream"))
@@ -146,7 +146,7 @@ def stream_view(name: str, exporter: ArrowStreamExporter) -> memoryview[int]:
 
 
 class _Chunk:
-    """An array of a stream; released when nothing refers to it any more."""
+    """An array of a stream, released when this object is deleted."""
 
     def __init__(self) -> None:
         self.array = Array()
@@ -180,7 +180,7 @@ def _check_type(name: str, schema: Schema) -> None:
 
 
 def _view(name: str, values: Array, owner: object, base: int) -> memoryview[int]:
-    """Return a view of `values` that keeps `owner` alive; `base` is the index of the first, for messages."""
+    """Return a view of `values` that keeps `owner` alive; `base` is the index of the first value in messages."""
     if values.length == 0:
         return memoryview(array("q")).toreadonly()
     validity, data = values.buffers[0], values.buffers[1]

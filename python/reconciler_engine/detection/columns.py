@@ -1,4 +1,4 @@
-"""Ends, tuples and Arrow tables of the columns of gaps, in plain Python; the native module is faster."""
+"""Compute ends, tuples and Arrow tables from the columns of gaps, in pure Python; the native module is faster."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def gap_tuples(
 
 
 def export_gaps(starts: memoryview[int], ends: memoryview[int], counts: memoryview[int], /) -> object:
-    """Return a capsule with an Arrow stream of one table; needs pyarrow.
+    """Return a capsule with an Arrow stream of one table of gaps; needs pyarrow.
 
     Raises:
         ImportError: pyarrow is not installed.

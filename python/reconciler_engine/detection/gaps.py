@@ -1,4 +1,4 @@
-"""The answer: a sequence of gaps over columns."""
+"""The result of gap detection: a sequence of gaps that is stored in columns."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _SHOWN = 3
 class Gaps(Sequence[Gap]):
     """Gaps in ascending order, disjoint and never adjacent; read-only.
 
-    `detect_gaps` makes them. A `Gap` object is made on request alone; the columns are int64 (ms UTC)
-    memoryviews that NumPy and others share without a copy. Two answers are equal if their gaps are.
+    Made by `detect_gaps`. The gaps are stored as int64 memoryviews, which NumPy and others share without a copy;
+    `Gap` objects are made on access. Two sequences are equal if their gaps are equal.
     """
 
     __slots__ = ("_counts", "_ends", "_missing", "_starts", "_step")
@@ -39,9 +39,9 @@ class Gaps(Sequence[Gap]):
         ends: memoryview[int] | None = None,
         missing: int | None = None,
     ) -> None:
-        """Take columns of one length; not for users.
+        """Make gaps from columns of equal length; for internal use.
 
-        Either `step` (ms, the grid's) or `ends` is given. `missing` is the sum of `counts`, if it is known.
+        Either `step` (of the grid, ms) or `ends` is given. `missing` is the sum of `counts` if it is known.
         """
         self._starts = starts
         self._counts = counts
@@ -68,7 +68,7 @@ class Gaps(Sequence[Gap]):
 
     @property
     def missing(self) -> int:
-        """Number of missing open times of all gaps together."""
+        """Number of missing open times in all gaps together."""
         if self._missing is None:
             self._missing = sum(self._counts)
         return self._missing
@@ -78,15 +78,15 @@ class Gaps(Sequence[Gap]):
         return gap_tuples(self._starts, self.ends, self._counts)
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        """Lend the gaps to Arrow: one table of int64 columns `start`, `end`, `count`, without a copy.
+        """Return the gaps as an Arrow stream of one table: int64 columns `start`, `end`, `count`, without a copy.
 
-        `requested_schema` is a wish, and is ignored: consumers cast.
+        `requested_schema` is ignored, as the interface allows: consumers cast.
         """
         del requested_schema
         return export_gaps(self._starts, self.ends, self._counts)
 
     def __arrow_c_schema__(self) -> object:
-        """Return the schema of that table."""
+        """Return the Arrow schema of the table of `__arrow_c_stream__`."""
         return export_gaps_schema()
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""The implementation in use: native if it can be loaded, unless RECONCILER_PURE_PYTHON=1 forbids it."""
+"""Choose the implementation: native if it can be loaded, unless RECONCILER_PURE_PYTHON=1 forbids it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def _can_load_native() -> bool:
     except ModuleNotFoundError:
         return False
     except ImportError as error:
-        # Interpreters with a GIL of their own (3.12+) refuse it; every other error is a broken build, and is raised.
+        # Subinterpreters with their own GIL (3.12+) refuse it. Any other error is a broken build, and is raised.
         if "subinterpreter" in str(error):
             return False
         raise

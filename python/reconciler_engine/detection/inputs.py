@@ -1,4 +1,4 @@
-"""Conversion of inputs to int64 milliseconds, the errors for inputs of other types, and checks of grids."""
+"""Convert inputs to int64 milliseconds, refuse other types with helpful errors, and check grids."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 INT64_MIN = -(2**63)
 INT64_MAX = 2**63 - 1
 
-# How `struct` spells a signed 64-bit integer in this machine's byte order.
+# Format codes of `struct` for a signed 64-bit integer in this machine's byte order.
 _NATIVE_INT64 = frozenset({"q", "@q", "=q", ("<" if sys.byteorder == "little" else ">") + "q"}) | (
     {"l", "@l"} if array("l").itemsize == 8 else set()  # noqa: PLR2004  # bytes of an int64
 )
@@ -19,7 +19,7 @@ _DATETIME_MS = "datetime64[ms]"
 
 
 def int64_view(name: str, values: object) -> memoryview[int]:
-    """Return `values` as a contiguous memoryview of int64, without a copy where they are one already.
+    """Return `values` as a contiguous memoryview of int64; arrays are not copied.
 
     Args:
         name: The parameter's name, for messages.
@@ -28,7 +28,7 @@ def int64_view(name: str, values: object) -> memoryview[int]:
 
     Raises:
         TypeError: `values` is of another type; the message names the conversion.
-        ValueError: An integer outside int64, a null or a masked value, with its index.
+        ValueError: A value exceeds int64, is null or is masked; the message contains its index.
     """
     if isinstance(values, str):
         raise TypeError(f"{name} is a str; it must be an int64 array or an iterable of int (ms)")
@@ -48,7 +48,7 @@ def int64_view(name: str, values: object) -> memoryview[int]:
 
 
 def is_masked(values: object) -> bool:
-    """Whether `values` is a masked array of NumPy. Its buffer shows masked values, too."""
+    """Whether `values` is a masked array of NumPy. Its buffer would expose masked values as well."""
     return hasattr(values, "_mask")
 
 
@@ -61,7 +61,7 @@ def _from_arrow(name: str, values: Any) -> memoryview[int] | None:
     """Return the values of an Arrow producer; None for other types."""
     if not (hasattr(type(values), "__arrow_c_array__") or hasattr(type(values), "__arrow_c_stream__")):
         return None
-    # Loads ctypes, which the other paths do not need.
+    # Imported here because it loads ctypes, which the other paths do not need.
     from reconciler_engine.detection.arrow import array_view, stream_view  # noqa: PLC0415
 
     if hasattr(values, "__arrow_c_array__"):
@@ -93,7 +93,7 @@ def _checked(name: str, view: memoryview) -> memoryview[int]:
     if view.format not in _NATIVE_INT64:
         raise TypeError(f"{name} is an array of {_described(view)}; it must be int64: convert it with .astype('int64')")
     if not len(view):
-        # Of an empty array the stride does not count: memoryview calls it strided, the C interface contiguous.
+        # The stride of an empty array is irrelevant: memoryview calls it strided, the C interface contiguous.
         return memoryview(array("q")).toreadonly()
     if not view.c_contiguous:
         raise TypeError(f"{name} is strided; it must be contiguous: use .copy()")
@@ -101,7 +101,7 @@ def _checked(name: str, view: memoryview) -> memoryview[int]:
 
 
 def _described(view: memoryview) -> str:
-    """Name a buffer's items: `float64`, `int32`, `int64 in foreign byte order`, `format 'O'`."""
+    """Return the name of a buffer's type: `float64`, `int32`, `int64 in foreign byte order`, `format 'O'`."""
     letter = view.format[-1:]
     if view.format == "?":
         return "bool"
@@ -130,7 +130,7 @@ def _int64(name: str, index: int, value: object) -> int:
 
 
 def _conversion(value: Any) -> str:
-    """Name the conversion of a value to ms; int() does not take dates."""
+    """Return advice on how to convert a value to ms."""
     if type(value).__name__ == "datetime64":
         return f"convert all with numpy.array(..., '{_DATETIME_MS}')"
     if not hasattr(value, "isoformat"):
@@ -146,7 +146,7 @@ def range_length(expected: range) -> int:
     """Return the number of instants of an ascending range of int64 instants.
 
     Raises:
-        ValueError: The step is negative, an instant is not an int64 value, or there are more than 2**63 - 1.
+        ValueError: The step is negative, an instant exceeds int64, or there are more than 2**63 - 1 instants.
     """
     if expected.step < 0:
         raise ValueError(f"expected is {expected!r}; its step must be positive: use expected[::-1]")
@@ -162,10 +162,10 @@ def range_length(expected: range) -> int:
 
 
 def check_increasing(expected: memoryview[int]) -> None:
-    """Accept strictly increasing instants.
+    """Check that instants strictly increase.
 
     Raises:
-        ValueError: An instant is not above its predecessor; the message has the index of the first.
+        ValueError: An instant is not above its predecessor; the message contains the index of the first such instant.
     """
     for index in range(1, len(expected)):
         if expected[index] <= expected[index - 1]:
@@ -176,10 +176,10 @@ def check_increasing(expected: memoryview[int]) -> None:
 
 
 def is_pandas(values: object) -> bool:
-    """Whether `values` is a column of pandas in its own memory; columns in Arrow's memory lend that themselves."""
+    """Whether `values` is a pandas column that is not stored in Arrow memory (such columns export Arrow themselves)."""
     return (
         type(values).__module__.partition(".")[0] == "pandas"
-        # A single Timestamp has `to_numpy`, too.
+        # A single Timestamp also has `to_numpy`, but no length.
         and hasattr(values, "to_numpy")
         and hasattr(values, "__len__")
         and not str(getattr(values, "dtype", "")).endswith("[pyarrow]")
@@ -187,24 +187,26 @@ def is_pandas(values: object) -> bool:
 
 
 def pandas_values(name: str, values: Any) -> object:
-    """Return the NumPy array behind a Series or index: of int64, or an int64 view of instants in ms.
+    """Return the NumPy array behind a Series or index; instants in ms are viewed as int64.
+
+    NaT becomes the smallest int64, which is in no grid.
 
     Raises:
         TypeError: The column is of another type or unit; the message names the conversion.
-        ValueError: An integer is null; the message has its index. NaT is the least int64, an instant of no grid.
+        ValueError: An integer is null; the message contains its index.
     """
     if getattr(values, "ndim", 1) != 1:
         raise TypeError(f"{name} is a {type(values).__name__}; it must be one column of it")
     kind = str(values.dtype)
     accessor = ".dt" if hasattr(values, "dt") else ""
     if kind.startswith("period["):
-        # Integers of periods count months, days or hours.
+        # The integers of periods are numbers of months, days or hours, not ms.
         raise TypeError(f"{name} is {kind}; convert it with {accessor}.to_timestamp(){accessor}.as_unit('ms')")
     if kind.startswith("datetime64["):
         unit = kind.removeprefix("datetime64[").partition(",")[0].rstrip("]")
         if unit != "ms":
             raise TypeError(f"{name} is {kind}; convert it with {accessor}.as_unit('ms')")
-        # The array below a Series, with or without a time zone, counts in UTC.
+        # The underlying integers are UTC, with or without a time zone.
         return values.array.asi8
     if kind == "Int64":
         nulls = values.isna()

@@ -1,12 +1,15 @@
-"""The rule that tells candles from other members of a cache key.
+"""The rule that distinguishes candles from other members of a cache key.
 
-A member is a candle of a series if it is a JSON object (UTF-8) whose `symbol` and `timeframe` are those of the series,
-whose `timestamp` equals the member's score, an open time of the grid, and whose numbers are finite: `open`, `high`,
-`low` and `close` above 0, `volume` not below 0, `high` not below `low`. Other keys are allowed. All is read as
-`JSON.parse` does, since the cache's readers do so: of repeated keys the last counts, every number is a double, 1e999 is
-infinite. Objects and arrays may be nested 64 levels deep.
+A member is a candle of a series if it is a JSON object (UTF-8) with
 
-A filler is a candle that stands for a slot without trades: marked `"isSynthetic":true`, or flat with volume 0.
+- `symbol` and `timeframe` of the series;
+- `timestamp` equal to the member's score, which is an open time of the grid;
+- finite numbers `open`, `high`, `low`, `close` (above 0) and `volume` (0 or more), with `high` >= `low`.
+
+Other keys are allowed. Members are parsed as by JavaScript's `JSON.parse`, which the cache's readers use: the last of
+repeated keys counts, every number is a double, 1e999 is infinite. Objects and arrays may be nested up to 64 levels.
+
+A filler is a candle for a slot without trades: it has `"isSynthetic":true`, or one price and volume 0.
 """
 
 from __future__ import annotations
@@ -40,14 +43,14 @@ class Members(NamedTuple):
     """The members of a reply, sorted.
 
     Attributes:
-        timestamps: Open times of the candles (int64, ms UTC), ascending, repeated where candles share one.
-        duplicates: Open times that two or more candles share, each once, ascending (int64, ms UTC).
-        malformed: Slots of the members that are not candles of the series, one each: the open times at or below
-            their scores (int64).
-        fillers: Open times with fillers and without other candles, each once, ascending (int64, ms UTC).
-        unverified: Open times with a candle other than a filler, each once, ascending, unless that is alone in its
-            slot and its digest is noted (int64, ms UTC). Empty without digests.
-        changed: The unverified ones with a digest of another member (int64, ms UTC).
+        timestamps: Open times of the candles (int64, ms UTC), ascending, with one entry for each candle.
+        duplicates: Open times with two or more candles, each once, ascending (int64, ms UTC).
+        malformed: Slots of the members that are not candles of the series, with one entry for each such member: the
+            open time at or below its score (int64).
+        fillers: Open times with fillers and no other candle, each once, ascending (int64, ms UTC).
+        unverified: Open times with an unverified candle, each once, ascending (int64, ms UTC). A candle is verified if
+            it is the only member of its slot and its digest is noted; fillers do not count. Empty without digests.
+        changed: Unverified open times whose noted digest belongs to another member (int64, ms UTC).
     """
 
     timestamps: memoryview[int]
@@ -59,15 +62,15 @@ class Members(NamedTuple):
 
 
 class _NoCandle(ValueError):
-    """The reason why a member is not a candle."""
+    """A member is not a candle; the message is the reason."""
 
 
 def check_members_pure(
     reply: list[bytes], symbol: str, timeframe: str, step: int, noted: Noted | None = None
 ) -> Members:
-    """Sort the members of a reply, in plain Python; see `check_members`.
+    """Sort the members of a reply in pure Python; see `check_members`.
 
-    With `noted` digests a member whose digest fits counts as a candle, not as a filler, without a further check.
+    A member whose digest is among the `noted` digests of verified members is a candle without further checks.
     """
     if len(reply) % 2:
         raise ValueError(f"reply has {len(reply)} items; it must alternate members and scores (WITHSCORES)")
@@ -102,7 +105,7 @@ def check_members_pure(
 
 
 def _look_at(found: Members, verified: set[int], noted: Noted) -> Members:
-    """Add the open times of candles that are not verified: those without a verified member alone in the slot."""
+    """Add the columns `unverified` and `changed`."""
     alone = verified.difference(found.duplicates, found.malformed)
     unverified = sorted({*found.timestamps}.difference(found.fillers, alone))
     changed = [slot for slot in unverified if slot in noted.digests]
@@ -123,7 +126,7 @@ def explain_member(member: bytes, score: bytes, symbol: str, timeframe: str, ste
 
 
 def is_filler(candle: dict[str, Any]) -> bool:
-    """Whether a candle, read from its member, stands for a slot without trades."""
+    """Whether a parsed member is a filler: a candle for a slot without trades."""
     is_flat = len({candle[field] for field in _PRICES}) == 1
     return candle.get("isSynthetic") is True or (is_flat and candle["volume"] == 0)
 
@@ -168,7 +171,7 @@ def _check_fields(candle: dict[str, Any], open_time: float, symbol: str, timefra
 
 
 def parse_score(printed: bytes) -> float:
-    """Read a score as a server prints it: `1725100000000`, `1.7251e+12`, `inf`.
+    """Parse a score as Redis prints it: `1725100000000`, `1.7251e+12`, `inf`.
 
     Raises:
         ValueError: It is not a number.
@@ -202,7 +205,10 @@ def _floored(score: float) -> int:
 
 
 def _depth(text: str) -> int:
-    """Return the depth of brackets outside of strings, to be checked before a parser recurses."""
+    """Return the depth of nested brackets outside of strings, or 0 if `MAX_DEPTH` cannot be exceeded.
+
+    It is checked before parsing, since the parser recurses.
+    """
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return 0
     deepest = depth = 0
@@ -221,7 +227,7 @@ def _shown(candle: dict[str, object], field: str) -> str:
 
 
 def native_checker() -> Callable[[list[bytes], str, str, int], Members]:
-    """Return `check_members` by the native module; it must be built."""
+    """Return the native implementation of `check_members`; the native module must be built."""
     from reconciler_engine import _native  # noqa: PLC0415  # built or not is only known here
 
     native = _native.check_members
@@ -239,13 +245,13 @@ def check_members(reply: list[bytes], symbol: str, timeframe: str, step: int) ->
     """Sort the members of a cache key into candles of the series and others.
 
     Args:
-        reply: The flat RESP2 answer of `ZRANGEBYSCORE ... WITHSCORES`: member, score, member, score, ...
-        symbol: The product, as the members spell it.
-        timeframe: The timeframe, as the members spell it.
-        step: Distance of open times (ms), positive; the epoch is one of them.
+        reply: The flat RESP2 reply to `ZRANGEBYSCORE ... WITHSCORES`: member, score, member, score, ...
+        symbol: Product id, as written in the members.
+        timeframe: Name of the timeframe, as written in the members.
+        step: The grid's step (ms), positive; the grid contains the epoch.
 
     Raises:
         TypeError: An item of the reply is not bytes.
-        ValueError: The reply has an odd length, a score that is not a number, or scores that descend.
+        ValueError: The reply has an odd length, a score is not a number, or the scores descend.
     """
     return _CHECK(reply, symbol, timeframe, step)

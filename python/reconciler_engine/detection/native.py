@@ -1,4 +1,4 @@
-"""Gap detection by the native module; imported only if that was built."""
+"""Gap detection by the native module. Imported only if that module was built."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ NAME = "native"
 
 
 def detect_regular(timestamps: object, expected: range, length: int, trusted: bool, threads: int, /) -> Gaps:
-    """Find the gaps of a range; `trusted` says that the input is sorted, unique and on the grid."""
-    # A single point has no neighbour, so its step says nothing; it may be any number.
+    """Find the gaps in a range; `trusted` promises sorted, unique timestamps in the grid."""
+    # With at most one point the step does not matter, and it may exceed int64.
     step = expected.step if length > 1 else 1
     start = expected.start if length else 0
     if is_masked(timestamps):
@@ -26,7 +26,7 @@ def detect_regular(timestamps: object, expected: range, length: int, trusted: bo
 
 
 def detect_explicit(timestamps: object, expected: object) -> Gaps:
-    """Find the gaps of a strictly increasing array."""
+    """Find the gaps in a strictly increasing array."""
     if is_masked(timestamps) or is_masked(expected):
         expected, timestamps = int64_view("expected", expected), int64_view("timestamps", timestamps)
     columns = _native.detect_gaps_explicit(timestamps, expected)

@@ -1,8 +1,9 @@
-"""Digests of members that an answer of the exchange has confirmed, as the evidence keeps them.
+"""Read digests of verified and of accepted members, as the evidence stores them.
 
-A field holds a block of 60 slots: version 1 (u8), then a digest a slot (12 lower-case hex letters, the first 6 bytes of
-SHA-1 of the member; NULs for a slot without one), then an instant a slot (u32). `accepted` is a JSON object of members
-that were accepted by hand: {"open time": "16 letters"}, as `json.dumps` writes it without spaces.
+A field of the evidence holds a block of 60 slots: version 1 (u8), then a digest for each slot (12 lower-case hex
+letters, the first 6 bytes of the member's SHA-1; NULs for a slot without digest), then an instant for each slot (u32).
+The field `accepted` is a JSON object of members that the operator accepted: {"open time": "16 hex letters"}, as
+`json.dumps` writes it without spaces.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 BLOCK_SLOTS: Final = 60
-"""Slots whose digests one field holds."""
+"""Number of slots whose digests one field holds."""
 
 DIGEST_LETTERS: Final = 12
 _NONE: Final = bytes(DIGEST_LETTERS)
@@ -26,29 +27,29 @@ _ACCEPTED = re.compile(rb"\{%b(?:,%b)*\}" % (_PAIR.pattern, _PAIR.pattern))
 
 
 class Noted(NamedTuple):
-    """Digests noted for the members of a series.
+    """Noted digests of the members of a series.
 
     Attributes:
-        digests: Digests of verified members, by open time (ms UTC).
-        accepted: Longer digests of members accepted by hand, by open time.
+        digests: Digests of verified members (12 hex letters), by open time (ms UTC).
+        accepted: Digests of members that the operator accepted (16 hex letters), by open time (ms UTC).
     """
 
     digests: Mapping[int, bytes]
     accepted: Mapping[int, bytes]
 
     def fits(self, open_time: int, member: bytes) -> bool:
-        """Whether this very member was verified in its slot; it was a candle then, so it is one."""
+        """Whether this member, byte for byte, was verified in this slot. It was a candle then, so it still is."""
         return open_time in self.digests and _digest_of(member).startswith(self.digests[open_time])
 
     def accepts(self, open_time: int, member: bytes) -> bool:
-        """Whether this very member was accepted by hand. That verifies it only if it is a candle."""
+        """Whether the operator accepted this member, byte for byte. If it is also a candle, it counts as verified."""
         return open_time in self.accepted and _digest_of(member).startswith(self.accepted[open_time])
 
 
 def read_noted(bodies: Sequence[bytes], start: int, step: int) -> Noted:
-    """Read the fields of the blocks from the one that holds `start` (ms UTC) on, and last `accepted`.
+    """Read the fields of consecutive blocks, the first of which holds `start` (ms UTC), and of `accepted` as the last.
 
-    An empty field, or one of another form, counts as without digests.
+    An empty or malformed field counts as a field without digests.
     """
     *blocks, accepted = bodies
     digests: dict[int, bytes] = {}

@@ -1,4 +1,4 @@
-"""The definition of gap detection, in plain Python; every other implementation answers as this one."""
+"""The reference implementation of gap detection, in pure Python. The native one must give the same results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAME = "pure"
 
 
 def detect_regular(timestamps: object, expected: range, length: int, trusted: bool, threads: int, /) -> Gaps:
-    """Find the gaps of a range; `trusted` and `threads` change nothing here."""
+    """Find the gaps in a range; `trusted` and `threads` are ignored."""
     del trusted, threads
     view = int64_view("timestamps", timestamps)
     present = (expected.index(instant) for instant in view if instant in expected)
@@ -23,13 +23,13 @@ def detect_regular(timestamps: object, expected: range, length: int, trusted: bo
     return Gaps(
         readonly(array("q", [expected[first] for first, _ in runs])),
         readonly(array("q", [count for _, count in runs])),
-        # A single point has no neighbour, so its step says nothing; it may be any number.
+        # With at most one point the step does not matter, and it may exceed int64.
         step=expected.step if length > 1 else 1,
     )
 
 
 def detect_explicit(timestamps: object, expected: object) -> Gaps:
-    """Find the gaps of a strictly increasing array."""
+    """Find the gaps in a strictly increasing array."""
     grid = int64_view("expected", expected)
     view = int64_view("timestamps", timestamps)
     check_increasing(grid)
@@ -44,9 +44,9 @@ def detect_explicit(timestamps: object, expected: object) -> Gaps:
 
 
 def _missing_runs(present: Iterable[int], length: int) -> Iterator[tuple[int, int]]:
-    """Yield (first, count) of every maximal run of the indices `0..length` that are not `present`.
+    """Yield (first, count) of every maximal run of indices in `0 <= i < length` that are not in `present`.
 
-    `present` comes in any order, repetitions allowed. O(n log n), and linear if it ascends.
+    `present` may be in any order and have duplicates. Takes O(n log n), and linear time if `present` ascends.
     """
     following = 0
     for index in sorted(dict.fromkeys(present)):

@@ -1,8 +1,8 @@
-"""The members of many keys, read from the bytes of their replies while these arrive.
+"""Parse the members of many keys from a stream of replies, while its bytes arrive.
 
-The stream is RESP2, as a server answers `ZRANGEBYSCORE key start (stop WITHSCORES`: an array a key that alternates
-members and ascending scores, or an error line. `detection.members` has the rule for candles. With
-digests, the answer to `HMGET` of their fields, in the order of `detection.noted`, comes before it.
+The stream is RESP2. Each key has a reply to `ZRANGEBYSCORE key start (stop WITHSCORES`: an array of alternating members
+and ascending scores, or an error line. If digests were asked for, the reply to `HMGET` of their fields, in the order of
+`detection.noted`, comes before it. `detection.members` has the rule for candles.
 """
 
 from __future__ import annotations
@@ -24,29 +24,35 @@ Columns = tuple[_Column, _Column, _Column, _Column, _Column, _Column]
 Doubts = tuple[_Column, _Column]
 
 Answer = Columns | Doubts | str | None
-"""None: one candle in each slot of the span's grid, none a filler, nothing else, and no digest was asked for that does
-not fit. The columns `unverified` and `changed` of `Members`: the same, but for the digests. All its columns: anything
-else. Text: the server's error line, without its sign, the first one where both commands were refused."""
+"""The members of a span, in one of four forms:
+
+- None if each slot of the grid holds one candle, no candle is a filler, there are no other members, and all candles are
+  verified or no digests were asked for.
+- The columns `unverified` and `changed` of `Members` if the same is true, except that some candles are not verified.
+- All columns of `Members` in any other case.
+- The server's error line without the `-`. If both commands failed, it is the first one's.
+"""
 
 
 class SpanReplies(Protocol):
-    """Reads the replies of spans, in the order asked. After an error the stream is of no further use."""
+    """Parses the replies about spans, in the order of `ask`. After an error the stream cannot be used any more."""
 
     def ask(self, symbol: str, timeframe: str, start: int, step: int, length: int, blocks: int = 0, /) -> None:
-        """Expect one more reply: of this series, whose grid has `length` open times from `start` on (ms UTC).
+        """Expect one more reply, about `length` open times of this series from `start` (ms UTC).
 
-        With `blocks` expect the digests of so many blocks before it, from the one that holds `start` on.
+        If `blocks` is not 0, expect the digests of that many blocks before it; the first block holds `start`.
         """
 
     def feed(self, data: bytes | memoryview, /) -> int:
-        """Take bytes of the stream; return how many answers are complete and not yet taken.
+        """Parse more bytes of the stream; return how many answers are complete and not yet taken.
 
         Raises:
-            ValueError: The bytes are not such a reply, nothing was asked, or a score is not a number or below the last.
+            ValueError: The bytes are not the expected reply, no reply is expected, or a score is not a number or below
+                the one before it.
         """
 
     def take(self) -> list[Answer]:
-        """Return the answers complete so far, in the order asked, and forget them."""
+        """Remove and return the complete answers, in the order of `ask`."""
 
 
 class _Span(NamedTuple):
@@ -57,7 +63,7 @@ class _Span(NamedTuple):
 
 
 class PureSpanReplies:
-    """The definition, in plain Python; the native one answers alike."""
+    """The reference implementation, in pure Python. The native one must give the same answers."""
 
     def __init__(self) -> None:
         self._asked: deque[_Span] = deque()
@@ -65,7 +71,7 @@ class PureSpanReplies:
         self._rest = b""
         self._left: int | None = None
         self._items: list[bytes] = []
-        # Digests, or the error line, of the span whose members come next.
+        # The digests of the next span, or the error line that came in their place.
         self._noted: Noted | str | None = None
 
     def ask(self, symbol: str, timeframe: str, start: int, step: int, length: int, blocks: int = 0, /) -> None:
@@ -73,19 +79,19 @@ class PureSpanReplies:
         self._asked.append(_Span(symbol, timeframe, range(start, start + length * step, step), blocks))
 
     def feed(self, data: bytes | memoryview, /) -> int:
-        """Take bytes of the stream; see `SpanReplies`."""
+        """Parse more bytes of the stream; see `SpanReplies`."""
         self._rest += bytes(data)
         while self._advance():
             pass
         return len(self._answers)
 
     def take(self) -> list[Answer]:
-        """Return the answers complete so far and forget them."""
+        """Remove and return the complete answers."""
         answers, self._answers = self._answers, []
         return answers
 
     def _advance(self) -> bool:
-        """Read one more piece of the stream; return False if more bytes are needed."""
+        """Parse one more part of the stream; return False if more bytes are needed."""
         if not self._asked:
             if self._rest:
                 raise ValueError("a reply that nobody asked for")
@@ -145,12 +151,12 @@ class PureSpanReplies:
 
 
 def fills(members: Members, grid: range) -> bool:
-    """Whether there is one candle in each slot of a grid, none a filler, and nothing else."""
+    """Whether each slot of the grid holds one candle, no candle is a filler, and there are no other members."""
     return not members.malformed and not members.fillers and members.timestamps.tolist() == list(grid)
 
 
 def _bulk(data: bytes, *, may_be_absent: bool) -> tuple[bytes, bytes] | None:
-    """Split off a string of stated length, empty if it is absent; None if a part has not come yet."""
+    """Split off a bulk string; a null one gives b"". None if it is not complete yet."""
     found = _line(data)
     if found is None:
         return None
@@ -167,7 +173,7 @@ def _bulk(data: bytes, *, may_be_absent: bool) -> tuple[bytes, bytes] | None:
 
 
 def _line(data: bytes) -> tuple[bytes, bytes] | None:
-    """Split off a line without its end; None if the end has not come yet."""
+    """Split off a line without its line end; None if it is not complete yet."""
     at = data.find(b"\r", 0, _LINE_LIMIT)
     if at < 0 and len(data) < _LINE_LIMIT:
         return None
@@ -196,4 +202,4 @@ def _maker() -> Callable[[], SpanReplies]:
 
 
 make_span_replies: Final = _maker()
-"""Makes a `SpanReplies` of the implementation in use."""
+"""Makes a `SpanReplies` of the native or the pure implementation."""

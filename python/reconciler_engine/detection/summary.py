@@ -1,4 +1,4 @@
-"""Summaries of parts of a series that add up to the summary of the whole."""
+"""Summaries of parts of a series. Their sum is the summary of the whole series."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reconciler_engine.detection.inputs import int64_view
 from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import Interval, Intervals
 
-# A grid of step 1 between these bounds has 2**63 - 1 points, the most that a grid may have.
+# A grid of step 1 from -_FURTHEST to _FURTHEST has 2**63 - 1 points, the most that a grid may have.
 _FURTHEST = 2**62 - 1
 _NUMBERS = ("step", "count", "first", "last", "duplicates", "strangers")
 _LISTS = ("gap_starts", "gap_counts")
@@ -22,19 +22,19 @@ _LISTS = ("gap_starts", "gap_counts")
 
 @dataclass(frozen=True, slots=True)
 class GapSummary:
-    """The rows of one part of a series, counted, and the gaps between its first and its last row.
+    """The number of rows in one part of a series, and the gaps between its first and its last row.
 
-    The grid is all multiples of `step`. `a + b` joins parts that do not overlap, at any distance: the result
-    is exactly the summary of both parts' rows together. That is associative and commutative, and an empty part changes
-    nothing, so that parts can be summed by any engine in any order. `a | b` also takes parts that overlap. Summaries
-    pickle; `pyarrow.table(summary)` and `polars.DataFrame(summary)` give a table of one row.
+    The grid is all multiples of `step`. `a + b` joins parts that do not overlap: the result is exactly the summary of
+    all their rows. The operation is associative and commutative, and empty parts are neutral, so parts can be summed in
+    any order by any framework. `a | b` also joins parts that overlap. Summaries can be pickled;
+    `pyarrow.table(summary)` and `polars.DataFrame(summary)` give a table of one row.
 
     Attributes:
-        step: Distance of open times (ms), at least 1.
-        count: Rows, with duplicates and strangers.
+        step: The grid's step (ms), at least 1.
+        count: Number of rows, including duplicates and strangers.
         first: Earliest instant of a row (ms UTC); None without rows.
         last: Latest instant of a row (ms UTC); None without rows.
-        strangers: Rows off the grid, repeated ones each time.
+        strangers: Number of rows off the grid, including repeated ones.
         gaps: Grid points without a row between `first` and `last`.
     """
 
@@ -59,22 +59,22 @@ class GapSummary:
 
     @classmethod
     def of(cls, times: object, step: int) -> GapSummary:
-        """Summarise the rows with these instants.
+        """Summarise rows, given by their instants.
 
         Args:
-            times: Instants (ms UTC), of the types that `detect_gaps` takes, in any order.
-            step: Distance of open times (ms).
+            times: Instants (ms UTC) in any order, of any type that `detect_gaps` accepts.
+            step: The grid's step (ms).
 
         Raises:
             TypeError: `times` is of another type.
-            ValueError: A value is null, or 2**62 or more from 0; or `step` is below 1.
+            ValueError: A value is null, or its absolute value is 2**62 or more; or `step` is below 1.
         """
         nothing = cls.empty(step)
         view = int64_view("times", times)
         if not len(view):
             return nothing
         limit = _FURTHEST // step * step
-        # Without duplicates and strangers one pass finds both the gaps and the ends.
+        # If there are no duplicates and strangers, a single search over all instants finds the gaps and both ends.
         around = detect_gaps(view, range(-limit, limit + 1, step))
         present = 2 * (limit // step) + 1 - around.missing
         if present == len(view) and around[0].start == -limit and around[-1].end == limit:
@@ -87,10 +87,10 @@ class GapSummary:
 
     @classmethod
     def join(cls, parts: Iterable[GapSummary]) -> GapSummary:
-        """Join parts, given in any order.
+        """Join parts in any order.
 
         Raises:
-            ValueError: The list is empty, two parts overlap, or they have different steps.
+            ValueError: There are no parts, two parts overlap, or parts have different steps.
         """
         given = list(parts)
         step = _common_step(given)
@@ -104,7 +104,7 @@ class GapSummary:
                 border = Interval(before.stop, begin).grid(step)
                 _append(starts, counts, step, border.start, len(border))
             if part.gaps:
-                # A part whose first or last row is off the grid can begin or end with a gap, which the border prolongs.
+                # A part with a first row off the grid may begin with a gap, which joins the gap at the border.
                 _append(starts, counts, step, part.gaps.starts[0], part.gaps.counts[0])
                 starts.frombytes(part.gaps.starts[1:].tobytes())
                 counts.frombytes(part.gaps.counts[1:].tobytes())
@@ -126,10 +126,10 @@ class GapSummary:
         return GapSummary.join((self, other)) if isinstance(other, GapSummary) else NotImplemented
 
     def __or__(self, other: GapSummary) -> GapSummary:
-        """Join parts that may overlap: a row in a slot of the other part is a duplicate.
+        """Join parts that may overlap. Rows of both parts in the same slot count as duplicates.
 
         Raises:
-            ValueError: They have different steps.
+            ValueError: The parts have different steps.
         """
         if not isinstance(other, GapSummary):
             return NotImplemented
@@ -158,32 +158,32 @@ class GapSummary:
 
     @property
     def interval(self) -> Interval:
-        """From the first row to the last one; empty without rows."""
+        """Instants from the first row to the last one, inclusive; empty without rows."""
         return Interval(0, 0) if self.first is None or self.last is None else Interval(self.first, self.last + 1)
 
     @property
     def missing(self) -> int:
-        """Slots between the first and the last row that have none."""
+        """Number of slots without a row between the first and the last row."""
         return self.gaps.missing
 
     @property
     def present(self) -> int:
-        """Slots that have a row."""
+        """Number of slots with a row."""
         return self.interval.size(self.step) - self.missing
 
     @property
     def duplicates(self) -> int:
-        """Rows in slots that have another row already."""
+        """Number of rows beyond the first one of their slot."""
         return self.count - self.strangers - self.present
 
     @property
     def longest(self) -> Gap | None:
-        """The longest gap, the oldest of several; None without gaps."""
+        """The longest gap (the oldest one if several are equally long); None without gaps."""
         counts = self.gaps.counts
         return self.gaps[max(range(len(counts)), key=counts.__getitem__)] if self.gaps else None
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        """Lend the summary to Arrow as a table of one row, its gaps as two lists; needs pyarrow.
+        """Return the summary as an Arrow stream: a table of one row, with the gaps as two lists; needs pyarrow.
 
         Raises:
             ImportError: pyarrow is not installed.
@@ -197,11 +197,11 @@ class GapSummary:
 
     @classmethod
     def from_arrow(cls, rows: object) -> list[GapSummary]:
-        """Return the summaries in a table of any Arrow producer, one a row; needs pyarrow.
+        """Return the summaries in a table of any Arrow producer, one for each row; needs pyarrow.
 
         Raises:
             ImportError: pyarrow is not installed.
-            ValueError: A column is missing, or the numbers of a row contradict each other.
+            ValueError: A column is missing, or the numbers of a row are inconsistent.
         """
         table = _pyarrow().table(rows)
         if absent := [name for name in (*_NUMBERS, *_LISTS) if name not in table.column_names]:
@@ -220,7 +220,7 @@ class GapSummary:
         ]
 
     def _absent(self, hull: Interval) -> Iterator[tuple[int, int]]:
-        """Yield the slots in `hull` without a row here as ascending intervals (start, stop)."""
+        """Yield the slots in `hull` that have no row in this part, as ascending intervals (start, stop)."""
         slots, own = hull.slots(self.step), self.interval.slots(self.step)
         yield slots.start, own.start
         for start, count in zip(self.gaps.starts, self.gaps.counts, strict=True):
@@ -236,7 +236,7 @@ def _common_step(parts: Iterable[GapSummary]) -> int:
 
 
 def _append(starts: array[int], counts: array[int], step: int, start: int, count: int) -> None:
-    """Append a gap, or lengthen the last one if the two touch."""
+    """Append a gap, or extend the last gap if they touch."""
     if count and starts and starts[-1] + counts[-1] * step == start:
         counts[-1] += count
     elif count:
@@ -245,7 +245,7 @@ def _append(starts: array[int], counts: array[int], step: int, start: int, count
 
 
 def _checked(index: int, row: dict[str, int | None], starts: memoryview[int], counts: memoryview[int]) -> GapSummary:
-    """Return the summary in a row, if its numbers are possible; its lists of gaps are not checked."""
+    """Return the summary in a row after checking that its numbers are consistent; its gaps are not checked."""
     step, count, strangers = (row[name] or 0 for name in ("step", "count", "strangers"))
     first, last = row["first"], row["last"]
     is_empty = first is None and last is None and not count

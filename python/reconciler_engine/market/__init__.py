@@ -1,1 +1,1 @@
-"""Values of the candle market: frozen, validated, standard library only."""
+"""Value types of the candle market: immutable and validated, on the standard library alone."""

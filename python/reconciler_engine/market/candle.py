@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Candle:
-    """One bar; prices in quote units, volume in base units.
+    """One bar. Prices are in units of the quote currency, the volume in units of the base currency.
 
     Attributes:
         timestamp: Open time (ms UTC).
@@ -16,12 +16,12 @@ class Candle:
         high: Highest price.
         low: Lowest price.
         close: Last price.
-        volume: Traded amount. The exchange has no bar without trades, but copies may hold a zero.
-        sequence_num: Sequence number of the websocket connection, of live bars alone; else None.
+        volume: Traded amount. The exchange has no bars of volume 0, but other sources may.
+        sequence_num: Sequence number on the websocket connection, for live bars only; else None.
 
     Raises:
-        ValueError: A value is not a finite number, a price is not above 0, the volume is negative, or high and low do
-            not bound open and close. The message names the field and the value.
+        ValueError: A value is not a finite number, a price is not above 0, the volume is negative, or open or close
+            lies outside low and high. The message names the field and the value.
     """
 
     timestamp: int
@@ -33,7 +33,7 @@ class Candle:
     sequence_num: int | None = None
 
     def __post_init__(self) -> None:
-        # Nearly every candle is sound, and a page holds 300: the quick test comes first, the search for a fault after.
+        # Nearly every candle is valid, so a single fast test comes before the search for the fault.
         if (
             0 < self.low <= self.open <= self.high < math.inf
             and self.low <= self.close <= self.high

@@ -1,4 +1,4 @@
-"""Gaps: expected open times in a row without a candle."""
+"""Gaps: runs of expected open times without a candle."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Gap(NamedTuple):
 
     start: int
     end: int
-    # The field's standard name hides tuple.count, which a gap does not need.
+    # Deliberately hides `tuple.count`, which gaps do not need.
     count: int  # type: ignore[assignment]
 
 

@@ -1,4 +1,4 @@
-"""Half-open intervals of time, and sets of them: the slots of a page, a pass or a proof."""
+"""Half-open intervals of time, and sets of intervals."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _start = attrgetter("start")
 
 @dataclass(frozen=True, slots=True, order=True, init=False)
 class Interval:
-    """The instants t with `start <= t < stop` (ms UTC); empty when both are equal."""
+    """The instants t with `start <= t < stop` (ms UTC); empty if both are equal."""
 
     start: int
     stop: int
 
-    # Written out: the constructor that dataclass makes takes more than twice as long, and evidence is many intervals.
+    # The constructor that `dataclass` generates takes more than twice as long, and evidence holds many intervals.
     def __init__(self, start: int, stop: int) -> None:
         """Make an interval.
 
@@ -52,13 +52,13 @@ class Interval:
         return Intervals((self,)) - other
 
     def touches(self, other: Interval) -> bool:
-        """Return whether the two join to one interval: they overlap, or one begins where the other ends."""
+        """Return whether the union is one interval: they overlap, or one begins where the other ends."""
         return self.start <= other.stop and other.start <= self.stop
 
     def grid(self, step: int) -> range:
         """Return the open times in this interval, as an ascending range of multiples of `step` (ms).
 
-        An instant off the grid is moved to the next open time.
+        A start off the grid is rounded up to the next open time.
         """
         return range(ceil_to(self.start, step), self.stop, step)
 
@@ -67,7 +67,7 @@ class Interval:
         return len(self.grid(step))
 
     def slots(self, step: int) -> Interval:
-        """Return the interval from the first open time in this one to the end of the last one's slot."""
+        """Return the interval from the first open time in this interval to the end of the last open time's slot."""
         grid = self.grid(step)
         return Interval(grid.start, grid.start + len(grid) * step)
 
@@ -76,25 +76,25 @@ class Interval:
         return [Interval(start, min(start + length, self.stop)) for start in range(self.start, self.stop, length)]
 
 
-# By the slots themselves, which object.__setattr__ would look up by name each time.
+# Descriptors of the slots: faster than `object.__setattr__`, which looks them up by name each time.
 _set_start, _set_stop = (vars(Interval)[name].__set__ for name in ("start", "stop"))
 
 
 class Intervals(tuple[Interval, ...]):
-    """A set of instants as its maximal intervals: ascending, none empty, no two of them touch.
+    """A set of instants, as its maximal intervals: ascending, not empty, and apart from each other.
 
-    `&`, `|` and `-` are those of sets, with one interval as with many.
+    `&`, `|` and `-` are the set operations. The other operand may also be a single `Interval`.
     """
 
     __slots__ = ()
 
     def __new__(cls, intervals: Iterable[Interval] = ()) -> Self:
-        """Make the union of intervals, which may overlap and come in any order."""
+        """Make the union of intervals in any order; they may overlap."""
         return cls.joined(sorted((one.start, one.stop) for one in intervals))
 
     @classmethod
     def joined(cls, bounds: Iterable[tuple[int, int]]) -> Self:
-        """Join intervals, given by their bounds, that ascend by their start; they may overlap, touch or be empty."""
+        """Make the union of (start, stop) pairs in ascending order of start; they may overlap, touch or be empty."""
         found: list[Interval] = []
         rest = iter(bounds)
         start, stop = next(rest, (0, 0))
@@ -131,11 +131,11 @@ class Intervals(tuple[Interval, ...]):
 
     @property
     def hull(self) -> Interval:
-        """From the first instant to the last; of a set that is not empty."""
+        """Smallest interval that contains the set, which must not be empty."""
         return Interval(self[0].start, self[-1].stop)
 
     def gaps(self, step: int) -> tuple[Gap, ...]:
-        """Write the intervals, whose ends lie on a grid of `step` ms, as gaps."""
+        """Return the intervals as gaps; their ends must lie on a grid of `step` ms."""
         return tuple(Gap(one.start, one.stop - step, (one.stop - one.start) // step) for one in self)
 
     def slots(self, step: int) -> Iterator[int]:
@@ -143,7 +143,7 @@ class Intervals(tuple[Interval, ...]):
         return (open_time for one in self for open_time in one.grid(step))
 
     def size(self, step: int) -> int:
-        """Return the number of slots in these intervals, whose ends lie on a grid of `step` ms."""
+        """Return the number of slots in these intervals; their ends must lie on a grid of `step` ms."""
         return sum(one.stop - one.start for one in self) // step if self else 0
 
     def holds(self, instant: int) -> bool:
@@ -208,7 +208,7 @@ class Intervals(tuple[Interval, ...]):
 
 
 def _trusted(found: Iterable[Interval]) -> Intervals:
-    """Make a set of intervals that are known to be in order and apart."""
+    """Make a set without checks: the intervals ascend and do not touch."""
     return tuple.__new__(Intervals, found)
 
 

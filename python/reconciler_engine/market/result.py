@@ -8,16 +8,16 @@ from itertools import islice
 from typing import Final, Self
 
 ERRORS_KEPT: Final = 10
-"""Messages kept of a series, the oldest; the counts of slots say how much they concern."""
+"""Limit on the error messages of one series; the oldest are kept."""
 
 TOTAL_ERRORS_KEPT: Final = 100
-"""Messages kept of all series together; each series has its own."""
+"""Limit on the error messages in the result of all series together."""
 
 _SUMMED: Final = (
     *("missing", "filled", "confirmed_empty", "unresolved", "mismatched", "repaired", "rewritten", "proved"),
     *("newly_verified", "by_sum", "wrong_sums", "unverified", "requests", "references"),
 )
-"""Counts of a pass that are the sums of its series'."""
+"""Fields of a pass's result that are sums over its series."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,26 +29,27 @@ class SeriesResult:
         timeframe: Name of the timeframe, such as `5m`.
         start: First instant examined (ms UTC).
         stop: First instant after the examined window (ms UTC).
-        expected: Closed slots examined; 0 for a series that could not be examined, which is then never complete.
-        missing: Slots without a candle when the window was read, without those already confirmed to have none.
-        gaps: Maximal intervals of those slots.
-        filled: Slots that got a candle, also those that were confirmed to have none.
-        confirmed_empty: Slots of the window without a candle, as the exchange has shown: no trades, halted, not
+        expected: Closed slots examined; 0 for a series that could not be examined, which never counts as complete.
+        missing: Slots without a candle when the window was read, except those already confirmed to have none.
+        gaps: Maximal intervals of missing slots.
+        filled: Slots that got a candle, including slots that had been confirmed to have none.
+        confirmed_empty: Slots of the window that the exchange has shown to have no candle: no trades, halted or not
             listed.
         unresolved: Slots that are still missing.
-        mismatched: Closed candles of the cache with other values than the exchange's, in the pages asked for.
-        repaired: The mismatched candles that the exchange's replaced.
-        rewritten: The repaired candles that had been verified: the exchange has changed them since.
-        proved: Slots that the pass has proved to have no candle.
-        newly_verified: Candles that the pass has verified; 0 for a pass that does not look for unverified ones.
-        by_sum: The newly verified candles that the sums of finer ones verified, without a request.
-        unverified: Candles that are not verified, without resting ones; 0 for a pass that does not look at that.
-        unverified_since: Close of the oldest unverified candle (ms UTC); None without any.
-        again_at: Earliest next request for slots that wait for another answer (ms UTC); None if none waits.
-        duplicates: Extra members that shared a slot with another.
+        mismatched: Closed cached candles, in the requested pages, whose values differ from the exchange's.
+        repaired: Mismatched candles that were replaced by the exchange's.
+        rewritten: Repaired candles that had been verified before: the exchange changed them since.
+        proved: Slots that this pass proved to have no candle.
+        newly_verified: Candles that this pass verified; 0 for a pass that does not examine verification.
+        by_sum: Newly verified candles that were compared with the sums of finer ones, without a request.
+        wrong_sums: Mismatched candles that were equal to the sums of finer ones.
+        unverified: Unverified candles, without resting ones; 0 for a pass that does not examine verification.
+        unverified_since: Close of the oldest unverified candle (ms UTC); None if there is none.
+        again_at: Earliest next request for slots that wait for another answer (ms UTC); None if no slot waits.
+        duplicates: Surplus members in slots with several members.
         malformed: Members that are not candles of this series; their slots count as missing.
-        requests: Requests sent to the exchange.
-        references: Requests sent beside them for references, on behalf of this series.
+        requests: Requests sent to the exchange, without references.
+        references: Requests sent for references on behalf of this series.
         errors: Failures in this series, oldest first; at most `ERRORS_KEPT`.
         delisted_at: Instant at which the product was first known to be delisted (ms UTC); None for a listed product.
     """
@@ -85,9 +86,9 @@ class SeriesResult:
 class ReconciliationResult:
     """Findings and repairs of a pass, over all series.
 
-    `gaps_found` and `gaps_filled` count maximal intervals of missing slots, the other counts are slots; a gap is
-    filled when each of its slots holds a candle. `degraded` is the reason why a pass could not do its work: it could
-    not read series, or the exchange gave no answer. It is None after a pass that could.
+    `gaps_found` and `gaps_filled` count maximal intervals of missing slots; a gap is filled if each of its slots got a
+    candle. The other sums are those of `SeriesResult`. `degraded` is the reason why the pass could not do its work
+    (series were unreadable, or the exchange gave no answer), or None.
     """
 
     scanned_symbols: int = 0
@@ -115,19 +116,19 @@ class ReconciliationResult:
 
     @property
     def delisted(self) -> tuple[str, ...]:
-        """Delisted products of which slots are missing, by name: nothing of them can be had."""
+        """Delisted products with missing slots, by name. These slots cannot be filled any more."""
         return tuple(sorted({row.symbol for row in self.series if row.delisted_at is not None and row.unresolved}))
 
     @property
     def causes(self) -> tuple[str, ...]:
-        """Each error once, with the first series that it struck and the number of the others; most frequent first."""
+        """Each distinct error with its first series and the number of its other series, the most frequent first."""
         return causes_of((f"{row.symbol}:{row.timeframe}", error) for row in self.series for error in row.errors)
 
     @classmethod
     def of(
         cls, series: Sequence[SeriesResult], *, gaps_filled: int, duration_ms: int, degraded: str | None = None
     ) -> Self:
-        """Return the rows of all series with their totals; one with no slot examined counts as not scanned."""
+        """Return the result with the totals of all series. A series without examined slots counts as not scanned."""
         scanned = [row for row in series if row.expected]
         errors = (f"{row.symbol}:{row.timeframe}: {error}" for row in series for error in row.errors)
         return cls(
@@ -144,9 +145,9 @@ class ReconciliationResult:
 
 
 def causes_of(struck: Iterable[tuple[str, str | None]]) -> tuple[str, ...]:
-    """Return each error once, with the first series that it struck and the number of the others; most frequent first.
+    """Return each distinct error with its first series and the number of its other series, the most frequent first.
 
-    `struck` are names of series with an error of each, or None.
+    `struck` holds pairs of a series' name and an error, or None for no error.
     """
     names: dict[str, list[str]] = {}
     for name, error in struck:
@@ -159,7 +160,7 @@ def causes_of(struck: Iterable[tuple[str, str | None]]) -> tuple[str, ...]:
 
 
 def with_error(kept: tuple[str, ...], error: str | None) -> tuple[str, ...]:
-    """Return the messages of a series with one more: once, and if there is room."""
+    """Add an error to the messages of a series, unless it is there already or they are `ERRORS_KEPT` already."""
     if error is None or error in kept or len(kept) >= ERRORS_KEPT:
         return kept
     return (*kept, error)

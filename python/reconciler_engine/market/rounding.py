@@ -1,13 +1,13 @@
-"""Whole numbers rounded up: `//` rounds down."""
+"""Integer division and multiples that round up, where `//` rounds down."""
 
 from __future__ import annotations
 
 
 def ceil_div(number: int, divisor: int) -> int:
-    """Return `number / divisor` as the next whole number up."""
+    """Return `number / divisor`, rounded up to a whole number."""
     return -(-number // divisor)
 
 
 def ceil_to(number: int, step: int) -> int:
-    """Return the first multiple of `step` that is not below `number`."""
+    """Return the smallest multiple of `step` that is at least `number`."""
     return -(-number // step) * step

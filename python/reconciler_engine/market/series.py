@@ -14,7 +14,7 @@ _SYMBOL_LIMIT = 64
 def check_symbol(symbol: str) -> str:
     """Return `symbol` if it is a product id such as `BTC-USD` or `BIP-20DEC30-CDE`.
 
-    The check is on the full text: a product id becomes part of a URL path and of cache keys.
+    The whole text is checked, because product ids become part of URL paths and of cache keys.
 
     Raises:
         ValueError: It is not a product id; the message names the value and the form.
@@ -49,7 +49,7 @@ class Series:
 
     @classmethod
     def named(cls, name: str) -> Series | None:
-        """Return the series of a name that came out of Redis; None where it names none."""
+        """Return the series of a name read from Redis, or None if the name is not valid."""
         try:
             return cls.parse(name)
         except ValueError:

@@ -1,4 +1,4 @@
-"""The bar lengths a series can have, under the cache's names and the exchange's."""
+"""The supported bar lengths, with their names in the cache and at the exchange."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _MINUTE_MS = 60_000
 
 
 class Timeframe(Enum):
-    """A supported bar length; the value is its name in cache keys.
+    """A supported bar length; the enum value is its name in cache keys.
 
-    Grids are multiples of the step since the Unix epoch, so 4h, 6h and 1d bars open on UTC hours and daylight
-    saving never matters. Coinbase's enum names: Get Product Candles, read 2026-11-23.
+    Bars open at multiples of their length since the Unix epoch, so daylight saving time does not affect them.
+    Coinbase's names: Get Product Candles, read 2026-11-23.
 
     Attributes:
         step_ms: Length of a bar in milliseconds.
@@ -34,10 +34,10 @@ class Timeframe(Enum):
     granularity: str
 
     def __new__(cls, name: str, minutes: int = 0, granularity: str = "") -> Self:
-        """Make a member from its row above."""
+        """Make a member from its tuple."""
         made = object.__new__(cls)
         made._value_ = name
-        # Asked for so often that a property is felt in passes over thousands of series.
+        # Plain attributes, since properties would slow down passes over thousands of series.
         made.step_ms, made.granularity = minutes * _MINUTE_MS, granularity
         return made
 
