@@ -1,1 +1,1 @@
-"""The exchange's request budget, kept in Redis by a token bucket and a circuit breaker."""
+"""The budget of requests to the exchange, kept in Redis by a token bucket with a circuit breaker."""

@@ -1,10 +1,12 @@
-"""The circuit breaker before an exchange: after trouble one request at a time finds out whether it is over.
+"""The circuit breaker for an exchange: after failures, only one request at a time (a probe) may go out.
 
-breaker.lua keeps its rules inside Redis, in the bucket's script, so that no permit goes out that the breaker does not
-allow. An identity has one, shared by every process of every node; instants are microseconds of the bucket's clock.
+breaker.lua enforces the rules inside Redis, as part of the bucket's script, so every permit obeys the breaker. Each
+identity (an API key, or an address for unsigned requests) has one breaker, shared by all processes of all machines.
+Instants are microseconds of the bucket's clock.
 
-A permit carries the breaker's turn. The outcome of its request counts only in that turn: of requests under way at the
-same time the first one to fail counts, and requests sent before say nothing about the time after.
+Refusals, probes, and failures of probes each begin a new turn of the breaker. A permit carries the turn in which it was
+granted, and the outcome of its request counts only in that turn. So if several concurrent requests are refused, only
+the first one counts.
 """
 
 from __future__ import annotations
@@ -14,22 +16,22 @@ from enum import StrEnum
 from typing import Final
 
 SILENCES: Final = 3
-"""Failures in a row, no answer or a server in trouble, until one request at a time has to do."""
+"""Consecutive failures (no answer, or a server error) after which only probes go out."""
 
 DENIALS: Final = 4
-"""Refused tokens in a row until the identity stops.
+"""Consecutive refused tokens after which the identity is stopped.
 
-Good tokens are refused now and then, and throttling has come as 401 (field reports): one refusal says little."""
+The exchange sometimes refuses valid tokens, and has throttled with 401 (field reports): one refusal proves little."""
 
 STOP_US: Final = 3_600_000_000
-"""How long a stopped identity asks nothing; then one request finds out whether the key was put in order."""
+"""How long a stopped identity sends no requests. After that, a probe finds out whether the key works again."""
 
 GONE: Final = SILENCES + 3
-"""Failures in a row after which a waiter gives up once it has seen one probe fail."""
+"""Consecutive failures after which a waiter gives up as soon as it has seen another probe fail."""
 
 
 class Fate(StrEnum):
-    """The fate of a request. `UNCLEAR` says neither that the exchange serves nor that it does not."""
+    """The outcome of a request. `UNCLEAR` means that it does not show whether the exchange serves."""
 
     SERVED = "served"
     UNCLEAR = "unclear"
@@ -41,17 +43,17 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """Memory of an exchange's last answers to one identity; a fresh one lets everybody through.
+    """State of the breaker of one identity. A fresh one admits all requests.
 
     Attributes:
-        turn: Names the state that permits were given in; it only grows.
-        silent: Failures in a row.
-        throttled: Refusals for rate in a row.
-        blocked: Blocks in a row.
-        denied: Refused tokens in a row.
-        probe: Until then one request is under way alone; 0 for none.
-        stopped: Until then nothing is asked at all; 0 for never.
-        why: HTTP status of the last trouble; 0 where there was no answer.
+        turn: Number of the current turn; it only grows.
+        silent: Consecutive failures.
+        throttled: Consecutive refusals for rate.
+        blocked: Consecutive blocks.
+        denied: Consecutive refused tokens.
+        probe: Instant until which a probe excludes all other requests; 0 without a probe.
+        stopped: Instant until which no requests are sent; 0 if the identity is not stopped.
+        why: HTTP status of the last failure; 0 if no answer came.
     """
 
     turn: int = 0
@@ -65,10 +67,10 @@ class Breaker:
 
     @property
     def is_gone(self) -> bool:
-        """Whether waiting for the exchange is given up."""
+        """Whether the exchange failed so often that waiters give up after one more probe."""
         return self.silent >= GONE
 
     @property
     def is_alone(self) -> bool:
-        """Whether one request at a time may go out, to find out whether the trouble is over."""
+        """Whether only probes may go out: one request at a time."""
         return self.silent >= SILENCES or self.blocked > 0 or self.denied > 0

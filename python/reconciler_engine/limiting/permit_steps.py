@@ -1,4 +1,4 @@
-"""Steps of waiting for a permit and of reporting its outcome, without I/O, for engines and for other programs."""
+"""Conversations that wait for a permit and report its outcome, without I/O, for engines and for other programs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from reconciler_engine.steps import Now, Pause, Steps
 
 DEFAULT_MAX_WAIT_S: Final = 30.0
 YIELDS_S: Final = 10.0
-"""How long a request of low priority lets all others go first; then it takes its turn."""
+"""How long a request of low priority lets all others go first; then it competes with them."""
 
 LAST_WORDS_S: Final = 1.0
 _logger = logging.getLogger(__name__)
@@ -28,12 +28,12 @@ class Reply(IntEnum):
     """The first number of the script's reply to `reserve` and `confirm`.
 
     Attributes:
-        REFUSED: No slot within the wait that was allowed; to `confirm`, a reservation that is void.
-        GRANTED: A slot that is the caller's; to `confirm`, a permit that may be used now.
-        EARLY: A slot that still lies ahead.
-        OCCUPIED: The one request at a time that finds out about the exchange is somebody else's.
-        STOPPED: An identity that asks nothing for a while.
-        GONE: An exchange that failed so often that nobody waits for more than one probe.
+        REFUSED: `reserve`: no slot within the allowed wait. `confirm`: the reservation is void.
+        GRANTED: `reserve`: the slot is reserved. `confirm`: the permit may be used now.
+        EARLY: The reserved slot is still ahead.
+        OCCUPIED: Only one request at a time may go out, and another caller has it.
+        STOPPED: The identity is stopped, and sends no requests for a while.
+        GONE: The exchange failed so often that callers give up after one more failed probe.
     """
 
     REFUSED = 0
@@ -46,18 +46,18 @@ class Reply(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """One request may go out now; the bucket is told its outcome.
+    """The right to send one request now. The caller reports the request's outcome.
 
     Attributes:
-        expires: The last moment for it (trio's clock, s): later it is void.
-        turn: The breaker's turn it was given in.
+        expires: Instant after which the permit is void (s of trio's clock).
+        turn: The breaker's turn in which it was granted.
     """
 
     expires: float
     turn: int
 
     def is_valid(self) -> bool:
-        """Whether it may still be used."""
+        """Whether the permit may still be used."""
         return trio.current_time() <= self.expires
 
 
@@ -66,8 +66,8 @@ class Noted:
     """Reply to a report.
 
     Attributes:
-        count: How often in a row it was this; 0 where everybody may go on as before.
-        stopped_ms: How long nothing is asked any more under this identity; 0 where it goes on.
+        count: Number of consecutive outcomes of this kind, from which a pause is computed; 0 if no pause is needed.
+        stopped_ms: How long the identity is stopped; 0 if it is not.
     """
 
     count: int
@@ -76,16 +76,16 @@ class Noted:
 
 @dataclass(slots=True)
 class _Patience:
-    """Failures in a row that a waiter saw of an exchange that is gone."""
+    """Consecutive failures of a gone exchange when a waiter first saw them; None before."""
 
     failures: int | None = None
 
 
 class AskScript(Protocol):
-    """Ask the bucket's script."""
+    """Function that calls the bucket's script, as steps of a conversation."""
 
     def __call__(self, *arguments: int | str, last_s: float | None = None) -> Steps[list[int]]:
-        """Give the script's reply; `last_s` is that of `Send`."""
+        """Return the script's reply; `last_s` is as in `Send`."""
 
 
 class PermitSteps:
@@ -99,10 +99,15 @@ class PermitSteps:
         note_lost: Callable[[str], None],
         reserve_s: float | None = None,
     ) -> None:
-        """Take the way to ask the script, its limits, how late a permit may be used, and the counter of lost ones.
+        """Make conversations with a bucket.
 
-        `reserve_s` is how long the reply to a reservation is waited for in spite of a cancel, so that none is left
-        behind of which nobody knows the turn; None for not at all.
+        Args:
+            ask: Calls the bucket's script.
+            limits: Interval and tolerance of each limit (us).
+            lateness_us: How long after its slot a permit may be used.
+            note_lost: Called with the reason if no permit is got, or one is lost.
+            reserve_s: How long a cancelled caller still waits for the reply to its reservation, so that it can give the
+                permit back; None for not at all.
         """
         self._ask = ask
         self._limits = limits
@@ -111,7 +116,7 @@ class PermitSteps:
         self._reserve_s = reserve_s
 
     def wait(self, max_wait_s: float, *, failed: bool = False, yields_s: float = 0.0) -> Steps[Permit]:
-        """Wait for a permit, so many seconds at most; let others go first for `yields_s` of them.
+        """Wait for a permit, at most `max_wait_s`; for the first `yields_s`, let other requests go first.
 
         `failed` and the errors are those of `TokenBucket.wait_permit`.
         """
@@ -135,22 +140,22 @@ class PermitSteps:
         return Noted(count, ceil_div(stopped_us, 1_000))
 
     def give_back(self, permit: Permit) -> Steps[None]:
-        """Say that nothing came of a permit, in a second at most; a probe runs out by itself where that fails."""
+        """Report that a permit was not used, in a second at most. If that fails, a probe expires by itself."""
         try:
             yield from self.report(permit, Fate.UNCLEAR, last_s=LAST_WORDS_S)
         except Exception as error:  # noqa: BLE001  of any client
             _logger.info("a permit is not given back", extra={"error": str(error)})
 
     def push_back(self, pause_ms: int, last_s: float | None = None) -> Steps[None]:
-        """Let nobody have a permit for so long, at most an hour, then go on from an empty bucket.
+        """Grant no permits for `pause_ms`, at most an hour, and then start from an empty bucket.
 
-        A pause that lasts longer already stays as it is. Reservations that fall into the pause are void.
+        A current pause that ends later stays. Reservations with a slot in the pause become void.
         """
         pause_us = min(max(0, pause_ms) * 1000, LONGEST_WAIT_US)
         yield from self._ask("push", pause_us, *self._limits, last_s=last_s)
 
     def _reserve(self, operation: str, asked: float, deadline: float, patience: _Patience) -> Steps[Permit | None]:
-        """Take a slot and wait for it; None where it has to be done again."""
+        """Reserve a slot and wait for it; return None if the reservation must be repeated."""
         max_wait_us = max(0, int((deadline - asked) * 1_000_000))
         taken, wait_us, *rest = yield from self._ask(operation, max_wait_us, *self._limits, last_s=self._reserve_s)
         if taken == Reply.STOPPED:
@@ -161,7 +166,7 @@ class PermitSteps:
             if patience.failures is not None and silent > patience.failures:
                 self._note_lost("gone")
                 said = f"HTTP {status}" if status else "no answer"
-                # Without their number: one cause, however many pages tell of it.
+                # The message has no number of failures, so that the errors of many pages are equal and told once.
                 raise SourceUnavailable(f"{said} to the last requests", status=status)
             patience.failures = silent
         if taken in {Reply.OCCUPIED, Reply.GONE}:
@@ -184,7 +189,7 @@ class PermitSteps:
         return None
 
     def _wait_slot(self, asked: float, wait_us: int, slot: int, born: int, turn: int) -> Steps[Permit | None]:
-        """Sleep until the slot comes that was taken at `asked`; None where it is void by then."""
+        """Sleep until the reserved slot comes and confirm it; return None if the reservation became void."""
         late_us = 0
         while wait_us:
             yield Pause(wait_us / 1_000_000)
@@ -196,5 +201,5 @@ class PermitSteps:
                 wait_us = rest[0]
             else:
                 return None
-        # From before the question: the time its answer took counts as lateness.
+        # Counted from before the request to the script: the time of its reply counts as lateness.
         return Permit(asked + (self._lateness_us - late_us) / 1_000_000, turn)

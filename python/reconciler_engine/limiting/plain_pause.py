@@ -1,4 +1,4 @@
-"""The budget of a process without a Redis: a plain pause before each request."""
+"""The budget of a process without Redis: a fixed pause before each request."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _PAUSE_S = 1.0
 
 
 class PlainPause:
-    """Stand in for the bucket's script: grants a permit a second, to this process alone.
+    """Replaces the bucket's script: grants a permit a second, to this process only.
 
-    It keeps the pauses that the exchange asks for, and stops a key that was refused `DENIALS` times.
+    It obeys pauses that the exchange asks for, and stops a key that was refused `DENIALS` times in a row.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class PlainPause:
         self._status = 0
 
     async def __call__(self, *, keys: Sequence[str], args: Sequence[int | str]) -> list[int]:
-        """Reply as the script does to the operations that a lone process needs."""
+        """Reply like the script, to the operations that a single process needs."""
         del keys
         match args[0]:
             case "reserve":

@@ -1,4 +1,4 @@
-"""The token bucket that all workers of all nodes share: token_bucket.lua, and the waiting for a slot."""
+"""The token bucket in Redis (token_bucket.lua), shared by all workers of all machines."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ def script_text() -> str:
 
 
 class RunScript(Protocol):
-    """Run the bucket's script once in Redis; an unreachable Redis raises."""
+    """Function that runs the bucket's script once in Redis; it raises if Redis is unreachable."""
 
     async def __call__(self, *, keys: Sequence[str], args: Sequence[int | str]) -> Any:
-        """Run it with the bucket's and the breaker's key and return its reply."""
+        """Run the script with the keys of the bucket and the breaker, and return its reply."""
 
 
 @dataclass(frozen=True, slots=True)
 class BucketStatistics:
-    """A glance at the budget and the breaker.
+    """State of the budget and the breaker at one moment.
 
     Attributes:
-        rate_per_s: Permits a second in the long run, as configured.
-        share: Part of that rate that is given now: below 1 after the exchange refused for rate.
-        slowed_by: HTTP status of the last such refusal; 0 where there was none.
-        burst: Permits of a full bucket.
-        available: Permits that could go out at this moment.
-        waiting: Reservations whose slot lies ahead, of all workers; cancelled and void ones count until their slot.
-        wait_ms: Wait of a new reservation.
-        paused_ms: Rest of a pause the exchange asked for.
-        granted: Permits granted since the bucket was made.
-        voided: Reservations of this process that came too late, were pushed back or lost; each was made again.
-        breaker: State after the last answers; `is_alone`: one request at a time finds out whether it is over.
-        stopped_ms: How long nothing is asked under this identity, whose key was refused; 0 where it goes on.
+        rate_per_s: Configured permits a second, in the long run.
+        share: Fraction of that rate that is granted now; below 1 after the exchange refused for rate.
+        slowed_by: HTTP status of the refusal that lowered the share; 0 if the share is 1.
+        burst: Number of permits in a full bucket.
+        available: Number of permits that could be granted at this moment.
+        waiting: Number of reservations of all workers whose slot is ahead, including cancelled and void ones.
+        wait_ms: Time that a new reservation would wait.
+        paused_ms: Time left of a pause that the exchange asked for.
+        granted: Number of permits granted since the bucket was made.
+        voided: Number of this process's reservations that became void and were repeated.
+        breaker: State of the breaker.
+        stopped_ms: Time for which the identity is still stopped, because its key was refused; 0 if it is not.
     """
 
     rate_per_s: float
@@ -68,7 +68,7 @@ class BucketStatistics:
 
     @property
     def state(self) -> str:
-        """How the breaker stands: `closed`, `probing`, `gone` or `stopped`."""
+        """State of the breaker as a word: `closed`, `probing`, `gone` or `stopped`."""
         if self.stopped_ms:
             return "stopped"
         if self.breaker.is_gone:
@@ -77,16 +77,18 @@ class BucketStatistics:
 
 
 class TokenBucket:
-    """A share in one budget, behind one breaker; any number of tasks may wait, and are served in the order they asked.
+    """Access to one budget and one breaker. Any number of tasks may wait, and are served in the order of their calls.
 
-    A waiter takes its slot at once, sleeps until it comes, and asks again before it goes: so a pause the exchange asked
-    for, a lost Redis and a stalled process void the promise. A cancelled waiter wastes its slot and nothing else.
-    Without Redis nothing is granted: its error travels on.
+    A waiter reserves a slot, sleeps until then, and confirms the slot before it gets the permit. A pause that the
+    exchange asked for, a loss of Redis's data or a stalled process makes the reservation void. A cancelled waiter
+    wastes its slot and has no other effect. While Redis is unreachable no permit is granted, and its error is raised.
 
-    `budget` is what it allows; `is_for_key` says that permits are for signed requests: the breaker is a key's.
+    Before it sends, a caller must check `Permit.is_valid`: a permit that is too old must be given back and replaced by
+    a new one.
 
-    A caller whose permit is over 250 ms old when it sends (`Permit.is_valid`) must give it back and get
-    another one first.
+    Attributes:
+        budget: The budget.
+        is_for_key: Whether permits are for signed requests, so that the breaker belongs to an API key.
     """
 
     def __init__(
@@ -99,9 +101,15 @@ class TokenBucket:
         count: Callable[[], Awaitable[None]] | None = None,
         is_measured: bool = True,
     ) -> None:
-        """Make a share in the bucket `key`, behind the breaker of a key's identity; by default the bucket's own.
+        """Access a bucket.
 
-        `count` keeps the account of requests. A bucket whose permits only pace, and send nothing, is not measured.
+        Args:
+            run: Runs the bucket's script.
+            key: Redis key of the bucket.
+            budget: The budget.
+            breaker: Redis key of an API key's breaker; by default the bucket has its own breaker.
+            count: Adds a request to the account.
+            is_measured: Whether permits are counted in metrics; not if they only pace work that sends no requests.
         """
         self._is_measured = is_measured
         self._count = count
@@ -114,15 +122,17 @@ class TokenBucket:
         self._voided = 0
 
     async def wait_permit(self, max_wait_s: float = DEFAULT_MAX_WAIT_S, *, failed: bool = False) -> Permit:
-        """Wait for a permit; an exchange that is gone is waited for until it fails somebody once more.
+        """Wait for a permit. If the exchange is gone, wait only until the next probe fails.
 
-        `failed` says that it just failed the caller, who then waits no longer for one that is gone.
+        Args:
+            max_wait_s: Longest wait, at most an hour.
+            failed: Whether the caller's own last request failed. If the exchange is gone, it then does not wait at all.
 
         Raises:
-            PermitRefused: None can be had within `max_wait_s` (at most an hour); the budget stays as it was.
-            IdentityStopped: The key was refused too often; the budget stays as it was.
-            SourceUnavailable: The exchange is gone, and was not back at the last try.
-            StoreUnavailable: Redis is away.
+            PermitRefused: No permit is available within `max_wait_s`; the budget is unchanged.
+            IdentityStopped: The key was refused too often; the budget is unchanged.
+            SourceUnavailable: The exchange is gone.
+            StoreUnavailable: Redis is unreachable.
         """
         began = trio.current_time()
         permit = await self.converse(self.steps.wait(max_wait_s, failed=failed))
@@ -131,35 +141,35 @@ class TokenBucket:
         return permit
 
     async def count_use(self) -> None:
-        """Count a request in the account, where there is one.
+        """Add a request to the account, if the bucket has one.
 
         Raises:
-            StoreError: Redis did not do it.
+            StoreError: Redis did not carry out the command.
         """
         if self._count is not None:
             await self._count()
 
     async def give_back(self, permit: Permit) -> None:
-        """Say that nothing came of a permit; should it have been to find out alone, somebody else may.
+        """Report that a permit was not used. If it was for a probe, another caller may probe now.
 
-        In a second at most, without an error, and for a cancelled caller as well: where that is not enough, a probe
-        runs out by itself.
+        Takes at most a second, also in a cancelled scope, and never raises an error. If it fails, a probe expires by
+        itself.
         """
         await self.converse(self.steps.give_back(permit))
 
     async def forgive(self) -> None:
-        """Ask again under an identity that was stopped: somebody says that its key was put in order.
+        """End the stop of an identity, after the operator repaired its key.
 
         Raises:
-            StoreUnavailable: Redis is away.
+            StoreUnavailable: Redis is unreachable.
         """
         await self._ask("forgive", *self._limits)
 
     async def statistics(self) -> BucketStatistics:
-        """Read how the bucket stands.
+        """Read the state of the bucket and its breaker.
 
         Raises:
-            StoreUnavailable: Redis is away.
+            StoreUnavailable: Redis is unreachable.
         """
         reply = await self._ask("read")
         budget = self.budget
@@ -173,7 +183,7 @@ class TokenBucket:
             ahead_us = max(tat, seen) - limit.tolerance_us - seen
             wait_us = max(wait_us, ahead_us)
             available = min(available, max(0, -ahead_us // interval_us + 1))
-            # The first slot after a pause is taken by nobody until somebody takes it.
+            # A pause, or the first slot after it, is not a reservation.
             queued_us = ahead_us - max(interval_us, until - seen)
             waiting = max(waiting, ceil_div(queued_us, interval_us))
         return BucketStatistics(
@@ -198,7 +208,7 @@ class TokenBucket:
             PERMITS_LOST.add(1, why)
 
     async def converse(self, steps: Steps[_T]) -> _T:
-        """Have a conversation with the bucket, made of `steps`."""
+        """Carry out the steps of a conversation with the bucket, and return its result."""
         return await drive(steps, self._do)
 
     async def _do(self, step: Step) -> Any:
