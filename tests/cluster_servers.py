@@ -186,12 +186,16 @@ def new_cluster(
             for other in cluster.nodes:
                 if other is not node:
                     node.ask("CLUSTER", "MEET", "127.0.0.1", other.front.port, other.front.bus)
+            # Nodes that have more patience with each other also learn later of each other's roles.
+            node.ask("CONFIG SET", "cluster-node-timeout", 3_000)
         ids = {node.ask("CLUSTER", "MYID") for node in cluster.nodes}
         wait_for(lambda: all(_known(node) == ids for node in cluster.nodes))
         for replica, primary in zip(cluster.replicas, cluster.primaries, strict=bool(replicas)):
             replica.ask("CLUSTER", "REPLICATE", primary.ask("CLUSTER", "MYID"))
         wait_for(lambda: all(says(node, state="ok", slots_ok=SLOTS) for node in cluster.nodes))
         wait_for(lambda: all(_followed(node) == len(cluster.replicas) for node in cluster.nodes))
+        for node in cluster.nodes:
+            node.ask("CONFIG SET", "cluster-node-timeout", node_timeout_ms)
         yield cluster
 
 

@@ -193,13 +193,18 @@ class Storm:
         after = [call for call in takes if call.began > lost.start]
         return bool(gone and after and after[0].reply[0] > gone[-1].reply[0])
 
-    def check(self, failovers: int, sometimes: Sequence[str]) -> str:
-        """Check all that was seen, and that it was in each of some rare states; return the figures."""
+    def lacking(self, sometimes: Sequence[str]) -> list[str]:
+        """Return those of some rare states in which it never was."""
         self.history.join(self.folder)
         self.note_marks()
+        return [mark for mark in sometimes if not self.history.marks[mark]]
+
+    def check(self, sometimes: Sequence[str]) -> str:
+        """Check all that was seen, and that it was in each of some rare states; return the figures."""
+        failovers, lacking = len(self.history.failovers), self.lacking(sometimes)
         requests, marks = minutes_asked(self.run.exchange.log), self.history.marks
         faults = [*check_all(self.history, requests, per_s=PER_S, late_s=LATE_S), *self.wrong]
-        faults += [f"never reached: {mark}" for mark in sometimes if not marks[mark]]
+        faults += [f"never reached: {mark}" for mark in lacking]
         times_s = [one.time_ms / 1_000 for one in self.run.exchange.log.records]
         if (excess := budget_excess(times_s, PER_S, LATE_S)) > 1:
             faults.append(f"{excess:.1f} requests beyond the budget in a window")
