@@ -27,13 +27,13 @@ def _script() -> str:
 
 
 @click.command()
-@click.option("--since", metavar="TIME", default="-24h", help="From the hour of this time on, such as yesterday.")
-@click.option("--by", type=click.Choice(_SIDES), help="Sums by this alone. [default: each of them]")
+@click.option("--since", metavar="TIME", default="-24h", help="Begin with the hour of this time, such as yesterday.")
+@click.option("--by", type=click.Choice(_SIDES), help="Print only the sums by this. [default: all of them]")
 @prints_script(_script, "Print the Lua script by which other programs take permits, and do nothing else.")
 @prints
 @takes_settings("base_url", *CACHE_SETTINGS, "layout", "user_id", "exchange_id")
 def budget(*, since: str, by: str | None, output: Output, given: Given) -> None:
-    """Show the use of the request budget by job, lane, node and hour, counted by all engines on this Redis.
+    """Show the use of the request budget by job, lane, node, hour.
 
     \b
     Examples:
@@ -42,7 +42,8 @@ def budget(*, since: str, by: str | None, output: Output, given: Given) -> None:
       reconciler-engine budget --since -2h --json
       reconciler-engine budget --script > permit.lua
 
-    A request counts in the hour (of Redis' clock) in which it was answered or failed. Hours are kept for four days.
+    Shown is the use by all engines on this Redis. A request counts in the hour (of Redis' clock) in which it was
+    answered or failed. Hours are kept for four days.
     """
     from reconciler_engine.cli.known_series import known_scopes
     from reconciler_engine.cli.session import Session, in_session

@@ -22,12 +22,12 @@ _LONGEST_TIME = 40
 
 
 @click.command()
-@click.option("--since", metavar="CURSOR", help="The cursor told last, or a time. [default: all that is kept]")
-@click.option("--follow", is_flag=True, help="Go on with changes as they come.")
+@click.option("--since", metavar="CURSOR", help="Cursor printed last, or a time. [default: all that is kept]")
+@click.option("--follow", is_flag=True, help="Wait for new changes, and print them as they come.")
 @prints
 @takes_settings("base_url", *CACHE_SETTINGS, "layout", "user_id", "exchange_id")
 def changes(*, since: str | None, follow: bool, output: Output, given: Given) -> None:
-    """List the engines' changes in all series, oldest first within a series, and the cursor to continue from.
+    """List the engines' changes in all series since a cursor.
 
     \b
     Examples:
@@ -35,9 +35,9 @@ def changes(*, since: str | None, follow: bool, output: Output, given: Given) ->
       reconciler-engine changes --since -1h
       reconciler-engine changes --since now --follow --json
 
-    Shown are candles added, changed and removed, slots verified, and proofs given and retracted. `lost` means that the
-    feed of a series no longer holds earlier changes. The last line is the cursor; with --json, each line holds the
-    changes of one read, and the cursor after them.
+    Shown are candles added, changed and removed, slots verified, and proofs given and retracted, oldest first within a
+    series. `lost` means that the feed of a series no longer holds earlier changes. The last line is the cursor to
+    continue from; with --json, each line holds the changes of one read, and the cursor after them.
     """
     from reconciler_engine.cli.session import Session, in_session
     from reconciler_engine.cli.setting_sources import load_config

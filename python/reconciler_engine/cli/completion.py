@@ -13,7 +13,7 @@ SHELLS = ("bash", "zsh", "fish")
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion(ctx: click.Context, *, shell: str) -> None:
-    """Print the script that lets a shell complete commands, options and their values.
+    """Print the script that lets a shell complete the command line.
 
     \b
     Examples:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=Subcommands)
 def config() -> None:
-    """Show the settings, check a settings file, or write one to begin with.
+    """Show the settings, check a settings file, or begin one.
 
     \b
     Examples:
@@ -130,7 +130,7 @@ def check(*, file: str, output: Output) -> None:
 
 
 @config.command("acl")
-@click.argument("role", type=click.Choice(["engine", "reader", "gate", "bot"]), help="What the user is for.")
+@click.argument("role", type=click.Choice(["engine", "reader", "gate", "bot"]), help="Role of the Redis user.")
 @takes_settings("layout", "user_id", "exchange_id")
 def acl(*, role: Role, given: Given) -> None:
     """Print the ACL command for a Redis user with only the rights of an engine, a reader, the ready gate or a bot.
@@ -158,7 +158,7 @@ def acl(*, role: Role, given: Given) -> None:
     required=False,
     type=click.Path(path_type=Path),
     metavar="[FILE]",
-    help="Where to; without one standard output.",
+    help="File to write; standard output if left out.",
 )
 def init(*, file: Path | None) -> None:
     """Write a settings file that explains every setting; a file that exists is not overwritten.

@@ -40,7 +40,7 @@ _KEYS = ("expr", "tz", "after", "n")
 @click.option("--stdin", is_flag=True, help='Answer JSON lines {"expr","tz","after","n"}, a line each.')
 @prints
 def cron(*, expression: str | None, tz: str, after: str | None, count: str, stdin: bool, output: Output) -> None:
-    """Explain a cron expression in English and list its next times, or name each of its faults.
+    """Explain a cron expression in English, and list its next times.
 
     \b
     Examples:
@@ -48,8 +48,8 @@ def cron(*, expression: str | None, tz: str, after: str | None, count: str, stdi
       reconciler-engine cron '30 2 * * *' --tz America/New_York --after 2026-03-07 -n 3
       reconciler-engine cron '0 0 L * *' --json
 
-    Exit code 2: the expression is refused; columns of faults count from 1. With --stdin, every line is answered, also a
-    refused one, and the exit code is 0.
+    Exit code 2: the expression is refused, and each fault is named; columns count from 1. With --stdin, every line is
+    answered, also a refused one, and the exit code is 0.
     """
     if (expression is None) != stdin:
         raise click.BadParameter("give either one expression, in quotes, or --stdin", param_hint="EXPR")

@@ -22,7 +22,7 @@ _HEADS = (*FILE_HEADS, "gaps", "longest", "from", "dup", "off grid")
 @click.option("--list", "every", is_flag=True, help="Print every gap, not only the longest.")
 @prints
 def gaps(*, files: Sequence[Path], hints: Hints, every: bool, output: Output) -> None:
-    """List the gaps in candle files: CSV of any program, Parquet and Arrow, as files, folders or patterns.
+    """List the gaps in candle files: CSV, Parquet and Arrow.
 
     \b
     Examples:
@@ -33,8 +33,9 @@ def gaps(*, files: Sequence[Path], hints: Hints, every: bool, output: Output) ->
       reconciler-engine gaps --columns time=1,open=2,high=3,low=4,close=5,volume=6 XBTUSD_1.csv --time-unit s
       zstdcat BTC-USD_1m.csv.zst | reconciler-engine gaps --symbol BTC-USD --timeframe 1m -
 
-    Gaps are looked for between a series' first and last candle. The name of the series is found in a column, in folders
-    such as symbol=BTC-USD/timeframe=1m, or in file names. Files of a folder with the same series are read as one.
+    Files, folders and patterns can be given; CSV of any program is recognised. Gaps are looked for between a series'
+    first and last candle. The name of the series is found in a column, in folders such as
+    symbol=BTC-USD/timeframe=1m, or in file names. Files of a folder with the same series are read as one.
     """
     reports, faults = read_series(files, hints, output, survey, lambda report: _fields(report, every=every))
     if not output.as_json:

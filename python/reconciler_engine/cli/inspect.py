@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @prints
 @takes_settings(*INSPECT_SETTINGS)
 def inspect(*, files: Sequence[Path], hints: Hints, output: Output, given: Given) -> None:
-    """Inspect candles in the cache or in files: find missing, doubtful, impossible and strange ones.
+    """Inspect the quality of candles in the cache or in files.
 
     \b
     Examples:
@@ -31,9 +31,10 @@ def inspect(*, files: Sequence[Path], hints: Hints, output: Output, given: Given
       reconciler-engine inspect BTC-USD_5m_2025.csv.gz
       reconciler-engine inspect archive/ 'exports/**/*.parquet' --json
 
-    Without FILE, the cache is read, from the oldest candle of each series to the newest closed one; the exchange is not
-    asked, and nothing is changed. Without symbols in the settings, all series that the engine's passes cover are
-    inspected. Files are found and recognised as by the command `gaps`.
+    Missing, doubtful, impossible and strange candles are found. Without FILE, the cache is read, from the oldest candle
+    of each series to the newest closed one; the exchange is not asked, and nothing is changed. Without symbols in the
+    settings, all series that the engine's passes cover are inspected. Files are found and recognised as by the command
+    `gaps`.
 
     A finding is an error if data are certainly wrong, a warning if they are doubtful, else a note. Exit code 3: there
     is an error, or a series could not be read.

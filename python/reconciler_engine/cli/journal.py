@@ -34,10 +34,10 @@ class Done(NamedTuple):
     "--by",
     type=click.Choice(["change", "run", "hour"]),
     default="change",
-    help="A row a change, a row a pass with its result, or a row an hour.",
+    help="One row for each change, for each pass with its result, or for each hour.",
 )
 @click.option("--last", metavar="N", type=whole_between(1, 10_000), default=100, help="The newest N rows.")
-@click.option("--all", "all_", is_flag=True, help="With --by run also passes that found and did nothing.")
+@click.option("--all", "all_", is_flag=True, help="With --by run, show also passes that found and did nothing.")
 @prints
 @takes_settings(*JOURNAL_SETTINGS)
 def journal(
@@ -52,7 +52,7 @@ def journal(
     output: Output,
     given: Given,
 ) -> None:
-    """Show the changes: candles filled, removed or replaced, slots proved empty, evidence set by hand; newest last.
+    """Show the changes of candles and evidence, newest last.
 
     \b
     Examples:
@@ -61,7 +61,8 @@ def journal(
       reconciler-engine journal --since -2h --by run
       reconciler-engine journal BTC-USD 1m --since 2026-01-31T13:00 --json
 
-    Without SYMBOL and TIMEFRAME, the configured series are shown, or else all series that passes looked at. Changes of
+    Shown are candles filled, removed or replaced, slots proved empty, and evidence set by hand. Without SYMBOL and
+    TIMEFRAME, the configured series are shown, or else all series that passes looked at. Changes of
     members come from the journal of each series, which keeps the newest 500 for 30 days after the last one. Fills,
     proofs and passes come from the records of passes, which are kept for four days.
     """

@@ -39,7 +39,7 @@ def load(
     output: Output,
     given: Given,
 ) -> None:
-    """Load candle files into the cache; candles that the cache holds already are kept.
+    """Load candle files into the cache; keep the candles it holds.
 
     \b
     Examples:

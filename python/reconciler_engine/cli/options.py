@@ -132,7 +132,7 @@ def takes_range(command: Command) -> Command:
 def takes_long_range(command: Command) -> Command:
     """Give a command names of series (`names`), a range that ends now by default (`asked`), and `--dry-run`."""
     dry_run = click.option(
-        "--dry-run", is_flag=True, help="Say how many requests it takes and how long; ask and change nothing."
+        "--dry-run", is_flag=True, help="Print the number of requests and how long they take; ask and change nothing."
     )
     to = click.option("--to", metavar="TIME", help="First instant after the range. [default: now]")
     names = click.argument(
@@ -185,11 +185,11 @@ def takes_candle_files(*, required: bool = True) -> Decorator:
 
 
 _HINTS = {
-    "symbol": ("ID", "Product id, where file names and columns do not say it."),
-    "timeframe": ("NAME", "Timeframe, where file names and columns do not say it."),
-    "columns": ("KIND=NAME,...", "Columns by name, or by number where there is no header, such as time=1,open=2."),
-    "time_unit": ("UNIT", "Unit of the open times: s, ms, us or ns; by default the one they show."),
-    "time_zone": ("ZONE", "Zone of dates that name none, such as UTC or Europe/Berlin."),
+    "symbol": ("ID", "Product id, if file names and columns do not name it."),
+    "timeframe": ("NAME", "Timeframe, if file names and columns do not name it."),
+    "columns": ("KIND=NAME,...", "Columns by name, or by number if there is no header, such as time=1,open=2."),
+    "time_unit": ("UNIT", "Unit of the open times: s, ms, us or ns; by default it is recognised."),
+    "time_zone": ("ZONE", "Time zone of dates without one, such as UTC or Europe/Berlin."),
 }
 
 

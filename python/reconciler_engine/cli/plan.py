@@ -26,16 +26,17 @@ _SCHEDULE = ("quick_scan_window_ms", "gap_scan_cron", "full_reconcile_cron", "ve
 @prints
 @takes_settings(*PASS_SETTINGS, *_SCHEDULE)
 def plan(*, all_: bool, output: Output, given: Given) -> None:
-    """Plan the next gap scan, full pass and verify run: requests, time, and the series concerned; and the scrub.
+    """Plan the next gap scan, full pass and verify run.
 
     \b
     Examples:
       reconciler-engine plan --symbols BTC-USD,ETH-USD
       reconciler-engine plan --all --json
 
-    The cache is read as a pass reads it; the exchange is not asked, and nothing is changed. The plan is that of this
-    moment: bars that close before the tick, references and second answers are not counted. Without symbols in the
-    settings, the plan covers the series that passes look at. Exit code 3: a series could not be read.
+    Shown are the series concerned, the number and duration of the requests, and the load of the scrub. The cache is
+    read as a pass reads it; the exchange is not asked, and nothing is changed. The plan is that of this moment: bars
+    that close before the tick, references and second answers are not counted. Without symbols in the settings, the plan
+    covers the series that passes look at. Exit code 3: a series could not be read.
     """
     from reconciler_engine.cli.api_key import load_signed
     from reconciler_engine.cli.known_series import known_series

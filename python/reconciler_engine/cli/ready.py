@@ -34,20 +34,22 @@ def _script() -> str:
 @click.argument("symbol", required=False, metavar="[SYMBOL", help="Product id, such as BTC-USD.")
 @click.argument("timeframe", required=False, metavar="TIMEFRAME]", help="Timeframe, such as 5m.")
 @click.option("--all", "all_", is_flag=True, help="Ask about all series: symbols x timeframes of the settings.")
-@click.option("--reach", is_flag=True, help="Say how far back each series is complete and verified.")
-@click.option("--bars", metavar="N", help="How many of the newest closed bars. [default: 100; --reach: max_candles]")
+@click.option("--reach", is_flag=True, help="Print how far back each series is complete and verified.")
+@click.option(
+    "--bars", metavar="N", help="Number of newest closed bars to examine. [default: 100; --reach: max_candles]"
+)
 @click.option(
     "--max-unverified-ms",
     metavar="MS",
-    help="How long ago a bar may have closed that is not verified, or any. [default: the setting]",
+    help="How long after its close a bar may be unverified, or any. [default: the setting]",
 )
 @click.option(
     "--young-ms",
     metavar="MS",
     default="0",
-    help="How long ago a slot may have closed that is neither there nor proved empty. [default: 0]",
+    help="How long after its close a slot may be missing.",
 )
-@click.option("--members", is_flag=True, help="Ask about the newest N members instead, and every slot among them.")
+@click.option("--members", is_flag=True, help="Examine the newest N members instead, and every slot between them.")
 @prints_script(_script, "Print the Lua script that gives the same answer to any language, and do nothing else.")
 @prints
 @takes_settings(
@@ -67,10 +69,11 @@ def ready(
     output: Output,
     given: Given,
 ) -> None:
-    """Tell whether each of the last closed bars of a series is present, undoubted and verified, or proved not to exist.
+    """Tell whether the last closed bars of a series can be trusted.
 
-    With --all, list the series that are not ready, the worst first: why, since when, and the cure. Without symbols in
-    the settings, the series that passes look at are examined.
+    Each must be present, undoubted and verified, or proved not to exist. With --all, list the series that are not
+    ready, the worst first: why, since when, and the cure. Without symbols in the settings, the series that passes look
+    at are examined.
 
     \b
     Examples:

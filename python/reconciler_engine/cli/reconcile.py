@@ -10,19 +10,19 @@ from reconciler_engine.cli.output import Output
 
 @click.command()
 @takes_range
-@click.option("--dry-run", is_flag=True, help="Say what would be asked and how long it takes; ask and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the requests and how long they take; ask and change nothing.")
 @click.option(
     "--verify",
     type=click.Choice(["due", "all", "none"]),
     default="due",
     show_default=True,
-    help="Candles that are there to compare with the exchange's: those that are due before the next run is, within "
-    "verify_share; all that are not verified, without regard to it; none.",
+    help="Candles in the cache to compare with the exchange's: those due before the next run, within verify_share; "
+    "all unverified ones, whatever verify_share is; or none.",
 )
 @prints
 @takes_settings(*PASS_SETTINGS)
 def reconcile(*, asked: Span, dry_run: bool, verify: str, output: Output, given: Given) -> None:
-    """Find missing candles and fill them from the exchange: one pass, within the request budget.
+    """Find missing candles and fill them from the exchange.
 
     \b
     Examples:
@@ -30,8 +30,9 @@ def reconcile(*, asked: Span, dry_run: bool, verify: str, output: Output, given:
       reconciler-engine reconcile --symbols BTC-USD,ETH-USD --dry-run
       reconciler-engine reconcile --symbols BTC-USD --timeframes 5m --from 2025-09-16 --to 2025-11-01 --max-candles 0
 
-    Without a range, the full window is examined, and the last line says until when `ready` can say yes. Exit code 3:
-    slots are still missing, wait for another answer, or could not be examined.
+    One pass is run, within the request budget. Without a range, the full window is examined, and the last line says
+    until when `ready` can say yes. Exit code 3: slots are still missing, wait for another answer, or could not be
+    examined.
     """
     if dry_run:
         from reconciler_engine.cli.coverage.survey_report import show_dry_run

@@ -13,14 +13,14 @@ from reconciler_engine.cli.output import Output
 @prints
 @takes_settings(*PASS_SETTINGS)
 def scan(*, asked: Span, output: Output, given: Given) -> None:
-    """Report missing slots and candles that are not verified; ask the exchange nothing and change no candle.
+    """Report missing slots and unverified candles.
 
     \b
     Examples:
       reconciler-engine scan --symbols BTC-USD,ETH-USD --timeframes 1m,5m
       reconciler-engine scan --symbols BTC-USD --from 2026-01-01 --to 2026-01-02 --json
 
-    Exit code 3: slots are missing, or could not be examined.
+    The exchange is not asked, and no candle is changed. Exit code 3: slots are missing, or could not be examined.
     """
     from reconciler_engine.cli.one_pass import run_one_pass
 

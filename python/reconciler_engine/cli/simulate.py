@@ -26,29 +26,31 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--seed", metavar="N", type=whole_between(-(10**18), 10**18), default=1, help="Seed of the invented prices."
 )
-@click.option("--replay", metavar="DIR", type=_PATH, help="Serve the candle files there as the truth.")
+@click.option(
+    "--replay", metavar="DIR", type=_PATH, help="Serve the candle files of this folder instead of invented prices."
+)
 @click.option("--log", metavar="FILE", type=_PATH, help="Append a JSON line for each request.")
-@click.option("--start", metavar="TIME", help="What its clock shows at first (ISO 8601).")
-@click.option("--clock-rate", "rate", metavar="X", type=decimal, help="How fast its clock runs; 0 stands still.")
+@click.option("--start", metavar="TIME", help="First time that the simulator's clock shows (ISO 8601).")
+@click.option("--clock-rate", "rate", metavar="X", type=decimal, help="Speed of the simulator's clock; 0 stops it.")
 @click.option(
     "--public-rate",
     metavar="N",
     type=decimal,
     default=10.0,
-    help="Requests per second and address before it says 429.",
+    help="Requests per second allowed for each address before the answer is 429.",
 )
-@click.option("--faults", metavar="FILE", type=_PATH, help="Play the fault rules there (TOML or JSON).")
+@click.option("--faults", metavar="FILE", type=_PATH, help="Apply the fault rules in this file (TOML or JSON).")
 @click.option(
     "--key-file",
     "key_files",
     metavar="FILE",
     type=_PATH,
     multiple=True,
-    help="Let this API key sign private requests.",
+    help="Accept private requests that this API key signed.",
 )
 @prints
 def simulate(*, start: str | None, public_rate: float, output: Output, **settings: Any) -> None:
-    """Serve Coinbase's candle, product and time endpoints on loopback: a stand-in for trials and tests.
+    """Serve a look-alike of Coinbase for trials and tests.
 
     \b
     Examples:
@@ -60,7 +62,8 @@ def simulate(*, start: str | None, public_rate: float, output: Output, **setting
     file is read again when it changes. Mode `data` withholds candles (`data = "empty"`, `"late"` with `seconds`,
     `"thinned"` with `nth`); mode `shape` spoils single rows (`shape = "zero_price"`, with `rows` or `nth`).
 
-    Prints `listening on http://127.0.0.1:PORT`. All answers are invented, or replayed from files.
+    Prints `listening on http://127.0.0.1:PORT`. The endpoints for candles, products and time are served. All answers
+    are invented, or replayed from files.
     """
     import trio
 

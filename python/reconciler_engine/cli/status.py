@@ -69,11 +69,11 @@ def _is_among(name: str, names: str | None) -> bool:
 
 @click.command()
 @click.option("--all", "all_", is_flag=True, help=f"Show every series, not the first {_SERIES_SHOWN}.")
-@click.option("--watch", is_flag=True, help="Draw it anew every 2 s on the whole terminal; q or Ctrl-C ends.")
+@click.option("--watch", is_flag=True, help="Redraw every 2 s on the whole terminal; q or Ctrl-C ends.")
 @prints
 @takes_settings("symbols", "timeframes", *CACHE_SETTINGS)
 def status(*, all_: bool, watch: bool, output: Output, given: Given) -> None:
-    """Show the running engines: processes, jobs, the request budget, and how far each series is complete.
+    """Show the running engines, and how far each series is complete.
 
     \b
     Examples:
@@ -81,9 +81,10 @@ def status(*, all_: bool, watch: bool, output: Output, given: Given) -> None:
       reconciler-engine status --redis-url redis://localhost:6379 --json
       reconciler-engine status --watch
 
-    Without a Redis URL or data directory, both default data directories are looked at: that of `start` and that of
-    `start --simulate`. The series in most trouble come first; --symbols and --timeframes limit the series shown. With
-    --json, each engine is an object on one line. Exit code 69: no engine runs.
+    Shown are processes, jobs, the request budget and series. Without a Redis URL or data directory, both default data
+    directories are looked at: that of `start` and that of `start --simulate`. The series in most trouble come first;
+    --symbols and --timeframes limit the series shown. With --json, each engine is an object on one line. Exit code 69:
+    no engine runs.
     """
     import trio
 

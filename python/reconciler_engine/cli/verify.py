@@ -13,16 +13,17 @@ from reconciler_engine.cli.output import Output
 @prints
 @takes_settings(*BACKFILL_SETTINGS)
 def verify(*, names: tuple[str, ...], asked: Span, dry_run: bool, output: Output, given: Given) -> None:
-    """Compare every settled candle of a range with the exchange again, also verified ones, and fill missing ones.
+    """Compare a range with the exchange again; fill missing candles.
 
     \b
     Examples:
       reconciler-engine verify BTC-USD 1m --from 2025-01-01 --to 2025-02-01 --max-candles 0 --dry-run
       reconciler-engine verify BTC-USD ETH-USD 1m 1h --from 2025-01-01 --max-candles 0 --ttl 0
 
-    If a candle was verified before and differs now, it is replaced after a second answer, for which the command waits
-    four minutes. If it is stopped or killed before that, the same command continues where it was. Exit code 3: candles
-    differ and were not repaired, or slots are still missing.
+    Every settled candle is compared, also verified ones. If a candle was verified before and differs now, it is
+    replaced once a second answer agrees, for which the command waits four minutes. If the command is stopped or killed
+    before that, the same command continues where it was. Exit code 3: candles differ and were not repaired, or slots
+    are still missing.
     """
     from reconciler_engine.cli.backfill.foreground import run_backfill
 

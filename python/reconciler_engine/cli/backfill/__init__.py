@@ -15,20 +15,20 @@ from reconciler_engine.cli.output import Output
     type=click.Choice(["all", "none"]),
     default="all",
     show_default=True,
-    help="Candles that are there to compare with the exchange's: all that are not verified, or none.",
+    help="Candles in the cache to compare with the exchange's: all unverified ones, or none.",
 )
 @prints
 @takes_settings(*BACKFILL_SETTINGS)
 def backfill(*, names: tuple[str, ...], asked: Span, dry_run: bool, verify: str, output: Output, given: Given) -> None:
-    """Fill long ranges from the exchange, oldest slot first, with as few requests as possible.
+    """Fill long ranges from the exchange with few requests.
 
     \b
     Examples:
       reconciler-engine backfill BTC-USD 1m --from 2025-01-01 --to 2026-01-01 --max-candles 0 --dry-run
       reconciler-engine backfill BTC-USD ETH-USD 1m 1h --from 2025-01-01 --max-candles 0 --ttl 0
 
-    If it is stopped or killed, the same command continues where it was. Without symbols or timeframes, those of the
-    settings are used. Exit code 3: slots are still missing.
+    The oldest slots are filled first. If the command is stopped or killed, the same command continues where it was.
+    Without symbols or timeframes, those of the settings are used. Exit code 3: slots are still missing.
     """
     from reconciler_engine.cli.backfill.foreground import run_backfill
 
