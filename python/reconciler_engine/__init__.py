@@ -1,7 +1,7 @@
-"""Keeps a Redis cache of OHLCV candles complete and right.
+"""Keeps a Redis cache of OHLCV candles complete and correct.
 
-`detect_gaps`, its answers and `Timeframe` are here at once. The rest is loaded when it is first asked for: some of it
-needs httpx, redis or pydantic, and even `dataclasses` takes longer to load than the detector.
+`detect_gaps`, its result types and `Timeframe` are imported at once. All other names are imported on first use: some
+need httpx, redis or pydantic, and even `dataclasses` takes longer to import than the detector.
 """
 
 from __future__ import annotations

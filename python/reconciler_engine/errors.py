@@ -1,4 +1,4 @@
-"""Every error a user of reconciler_engine can meet, sorted by who must act."""
+"""Every error that reconciler_engine raises to its users, grouped by who must act."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
-    """Return the errors in a group and in the groups within it; a single error is returned itself."""
+    """Yield the single errors in an exception group and its nested groups, or the error itself if it is not a group."""
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
             yield from leaves(inner)
@@ -17,16 +17,16 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 class ReconcilerError(Exception):
-    """Root of the engine's own errors.
+    """Base class of the engine's own errors.
 
-    `retryable` says whether the same call can succeed later without anybody's help.
+    `retryable` says whether the same call may succeed later although nobody changes anything.
     """
 
     retryable: ClassVar[bool] = False
 
 
 class ConfigError(ReconcilerError):
-    """The operator must change a setting. Holds every fault found, one line each."""
+    """The operator must change a setting. `faults` holds every fault found, one line each."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
@@ -34,10 +34,13 @@ class ConfigError(ReconcilerError):
 
 
 class CandleFileError(ReconcilerError):
-    """The operator must change a candle file, or ask to skip its bad rows. Nothing of the file was used.
+    """The operator must change a candle file, or choose to skip its bad rows. No row of the file was used.
 
-    `faults` holds one line each, in file order, at most 1,000 of them; `total` is how many there are; `told` tells them
-    shortly, the first three of each kind.
+    Attributes:
+        path: Path of the file.
+        faults: The first 1,000 faults in file order, one line each.
+        total: Number of all faults.
+        told: Summary for the user: the first three faults of each kind.
     """
 
     def __init__(
@@ -53,13 +56,13 @@ class CandleFileError(ReconcilerError):
 
 
 class SourceError(ReconcilerError):
-    """The exchange did not give an answer that can be used; nothing is proved about any slot."""
+    """The exchange did not give a usable answer, so nothing is proved about any slot."""
 
 
 class RateLimited(SourceError):
-    """The exchange refused for rate (429, or 403 `Too many errors`).
+    """The exchange limited the rate of requests (429, or 403 `Too many errors`).
 
-    `retry_after_ms` is the wait that the exchange asked for, bounded, or None without one.
+    `retry_after_ms` is the wait that the exchange asked for (bounded), or None.
     """
 
     retryable = True
@@ -73,9 +76,9 @@ class RateLimited(SourceError):
 
 
 class SourceUnavailable(SourceError):
-    """No answer came, or one that says the server is in trouble (5xx, a CDN page, a broken connection).
+    """No answer came, the connection broke, or the server reported trouble (5xx or a CDN's error page).
 
-    `retry_after_ms` is the wait that the exchange asked for, bounded, or None; `status` is 0 where no
+    `retry_after_ms` is the wait that the exchange asked for (bounded), or None. `status` is the HTTP status, or 0 if no
     answer came.
     """
 
@@ -88,7 +91,7 @@ class SourceUnavailable(SourceError):
 
 
 class BadResponse(SourceError):
-    """An answer came that is not of the documented form; none of it is used."""
+    """An answer came that does not have the documented form; it is ignored as a whole."""
 
     retryable = True
 
@@ -97,7 +100,7 @@ class BadResponse(SourceError):
 
 
 class RequestRefused(SourceError):
-    """The exchange understood the request and will not serve it (400, 404): asking again cannot help."""
+    """The exchange understood the request but refused it (400, 404): a retry cannot help."""
 
     def __init__(self, status: int, reason: str) -> None:
         self.status = status
@@ -105,7 +108,7 @@ class RequestRefused(SourceError):
 
 
 class NotAuthorized(SourceError):
-    """The exchange does not accept the credentials (401, 403); `signed` where there were any."""
+    """The exchange did not accept the credentials (401, 403). `signed` says whether the request had any."""
 
     def __init__(self, status: int, reason: str, *, signed: bool = False) -> None:
         self.status = status
@@ -114,7 +117,7 @@ class NotAuthorized(SourceError):
 
 
 class PermitRefused(ReconcilerError):
-    """The request budget has no slot within the time the caller would wait; the next one is `wait_ms` away."""
+    """The request budget has no permit within the caller's longest wait; the next one is `wait_ms` away."""
 
     retryable = True
 
@@ -124,7 +127,7 @@ class PermitRefused(ReconcilerError):
 
 
 class TokenRefused(SourceError):
-    """The exchange did not accept one token, as it now and then does with good ones; a fresh one may pass."""
+    """The exchange refused one token. It sometimes refuses valid tokens, so a fresh one may be accepted."""
 
     retryable = True
     status = 401
@@ -134,9 +137,9 @@ class TokenRefused(SourceError):
 
 
 class IdentityStopped(NotAuthorized):
-    """The exchange refused an API key several times in a row: no process asks with it for `left_ms`.
+    """The exchange refused an API key several times in a row, so no process sends requests with it for `left_ms`.
 
-    It is asked with again once the key changes, at the next start, and after that time.
+    Requests resume after that time, and earlier if the key is changed or an engine is started.
     """
 
     def __init__(self, status: int, left_ms: int) -> None:
@@ -154,7 +157,7 @@ class IdentityStopped(NotAuthorized):
 class StoreError(ReconcilerError):
     """Redis did not carry out a command.
 
-    `code` is the first word of the server's own answer (`WRONGTYPE`, `NOGROUP`, ...); empty where no answer came.
+    `code` is the first word of the server's error (`WRONGTYPE`, `NOGROUP`, ...), or empty if no answer came.
     """
 
     def __init__(self, reason: str, *, code: str = "") -> None:
@@ -163,43 +166,43 @@ class StoreError(ReconcilerError):
 
 
 class StoreUnavailable(StoreError):
-    """Redis cannot be reached, did not answer in time, or says it cannot serve just now.
+    """Redis is unreachable, did not answer in time, or cannot serve at present.
 
-    Whether a write took effect is unknown, unless there is a `code`: a server that answered (`LOADING`, `BUSY`,
-    `READONLY`, ...) did nothing.
+    With a `code` (`LOADING`, `BUSY`, `READONLY`, ...) the server refused the command and did nothing. Without one, a
+    write may or may not have taken effect.
     """
 
     retryable = True
 
 
 class NodeUnavailable(StoreUnavailable):
-    """A node of a cluster does not serve: its keys alone are out of reach, perhaps for a moment only."""
+    """A node of a cluster does not serve, perhaps only for a moment. Keys of other nodes are not affected."""
 
 
 class NodeAway(NodeUnavailable):
-    """A node of a cluster has been away for longer than a failover takes."""
+    """A node of a cluster has not served for longer than a failover takes."""
 
 
 class StoreDenied(StoreError):
-    """Redis does not accept the credentials, or their permissions do not allow the command; nothing was done."""
+    """Redis refused the credentials, or they do not permit the command. Redis did nothing."""
 
 
 class StoreRefused(StoreError):
-    """Redis answered a command with an error and did nothing; `code` says why (`NOSCRIPT`, `WRONGTYPE`, ...)."""
+    """Redis answered a command with an error and did nothing. `code` says why (`NOSCRIPT`, `WRONGTYPE`, ...)."""
 
 
 class StoreFull(StoreRefused):
-    """Redis takes no writes at present, to any key: its memory is full, or it cannot write to its disk."""
+    """Redis refuses all writes at present: its memory is full, or it cannot write to its disk."""
 
 
 def own_fault(error: StoreError, *, waits: bool = True) -> StoreError:
-    """Return an error that concerns one series, or the series of one node; raise one that all series would meet.
+    """Return an error that affects only one series or the series of one node; raise one that affects all series.
 
-    A node that may be back in a moment is waited for where the caller `waits`: its error is raised, too.
+    If the caller `waits`, the error of a node that may soon be back is raised as well, so that the caller retries.
 
     Raises:
-        StoreUnavailable: Redis is away.
-        StoreDenied: Redis lets its user do less than before.
+        StoreUnavailable: Redis is unreachable.
+        StoreDenied: Redis refused the credentials, or they do not permit the command.
     """
     if isinstance(error, NodeAway if waits else NodeUnavailable):
         return error
@@ -209,21 +212,21 @@ def own_fault(error: StoreError, *, waits: bool = True) -> StoreError:
 
 
 class RunClosed(StoreError):
-    """A run's record is gone: Redis was emptied, or the run ended elsewhere. The next tick derives the work anew."""
+    """The record of a run is gone: Redis was emptied, or another process ended it. The next run redoes the work."""
 
     def __init__(self, run_id: str) -> None:
         super().__init__(f"the record of run {run_id} is gone")
 
 
 class LeaseLost(StoreError):
-    """Another engine directs the job now: this one's write was refused, and the other one does the work."""
+    """Another engine has taken over the job, so this engine's write was refused."""
 
     def __init__(self, job: str) -> None:
         super().__init__(f"another engine has taken over job {job}")
 
 
 class OtherProtocol(ReconcilerError):
-    """An engine whose protocol is another one works on the same candles; this one can begin once that one has ended."""
+    """An engine with another protocol version uses the same candles. This engine can start once that one has ended."""
 
     retryable = True
 
@@ -239,9 +242,9 @@ class WorkerError(ReconcilerError):
 
 
 class RoleFailed(WorkerError):
-    """A role of an engine was given up.
+    """The supervisor gave up a role of the engine.
 
-    `role` is the name of its last child, `status` its exit code (78: its configuration cannot work).
+    `role` is the name of the role's last child process, `status` its exit code (78: its configuration cannot work).
     """
 
     def __init__(self, name: str, reason: str, status: int) -> None:
@@ -251,9 +254,10 @@ class RoleFailed(WorkerError):
 
 
 class DataDirectoryBusy(ReconcilerError):
-    """Another process holds the data directory.
+    """Another process uses the data directory.
 
-    `orphan_of` is the process id of a supervisor that was killed, if it is that one's server, which ends by itself.
+    `orphan_of` is set if that process is the server of a supervisor that was killed; it will end by itself. It is the
+    process id of that supervisor.
     """
 
     def __init__(self, path: str, holder: str, *, orphan_of: int | None = None) -> None:

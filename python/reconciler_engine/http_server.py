@@ -1,4 +1,4 @@
-"""HTTP/1.1 over trio's sockets, every part bounded: the one receive loop of the pages and of the simulated exchange."""
+"""An HTTP/1.1 server over trio's sockets, with bounded memory and times; for the pages and the simulated exchange."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import h11
 import trio
 
 _LINGER_READS = 64
-# The head's limit is looked at between chunks: a small one keeps it sharp.
+# The limit of the head is only checked between chunks, so small chunks make it more exact.
 _CHUNK = 2 * 1024
 _ABSOLUTE = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE)
 _logger = logging.getLogger(__name__)
@@ -24,17 +24,18 @@ Stream = trio.abc.HalfCloseableStream
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Bounds of one server; lengths in bytes, times in seconds.
+    """Limits of a server; lengths in bytes, times in seconds.
 
     Attributes:
-        connections: Connections at a time; for one more the one is closed whose client keeps us waiting longest.
+        connections: Most concurrent connections. A further one replaces the one whose client lets the server wait
+            longest.
         head_bytes: Longest head of a request.
         body_bytes: Longest body of a request.
-        first_s: Time from a connection's beginning to the first byte of its first request.
-        request_s: Time from the first byte of a request to its last.
-        idle_s: Time that a connection is kept for the next request.
+        first_s: Time from the start of a connection to the first byte of its first request.
+        request_s: Time from the first byte of a request to its last byte.
+        idle_s: Time that a connection may wait for its next request.
         send_s: Time that a client may take to read an answer.
-        linger_s: Time that a client may take to read a last answer before the connection is closed.
+        linger_s: Time that a client may take to read the last answer before the connection is closed.
     """
 
     connections: int
@@ -49,13 +50,13 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request, whole.
+    """A complete request.
 
     Attributes:
         method: Method as sent, such as `GET`.
-        target: Path and query as sent; of an absolute target too, whose host stands in for the header.
-        headers: Header values by lower-case name; without `host` where HTTP/1.0 did not say one.
-        peer: Address of the client, without the port; empty where it is gone already.
+        target: Path and query as sent. If an absolute URL was sent, its host has replaced the `host` header.
+        headers: Header values by lower-case name. HTTP/1.0 requests may lack `host`.
+        peer: IP address of the client; empty if the client has disconnected.
         body: Body, at most `Bounds.body_bytes`.
     """
 
@@ -77,9 +78,9 @@ class Response:
 
     Attributes:
         status: HTTP status.
-        body: Body; a HEAD is told its length alone.
-        headers: Headers besides length and connection.
-        closes: Whether the connection ends after it.
+        body: Body; only its length is sent in answer to HEAD.
+        headers: Headers besides `content-length` and `connection`.
+        closes: Whether the connection is closed after it.
     """
 
     status: int
@@ -89,31 +90,31 @@ class Response:
 
 
 class HttpConnection:
-    """One connection: requests come in, answers go out."""
+    """One connection: receives requests and sends answers."""
 
     def __init__(self, stream: Stream, bounds: Bounds) -> None:
-        """Serve a stream, which the caller closes."""
+        """Use a stream. The caller must close it."""
         self.stream = stream
         self._bounds = bounds
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=bounds.head_bytes)
         self._patience_s = bounds.first_s
         self._is_head = False
         self.waits_since: float | None = None
-        """Instant since which the client keeps us waiting, for a request or for its last answer to be read."""
+        """Instant since which the server waits for the client to send a request or to read the last answer, or None."""
         self.sends_since: float | None = None
-        """Instant since which the client has an answer to read."""
+        """Instant since which the server has been sending an answer, or None."""
 
     async def receive(self) -> Request | None:
-        """Return the next request; None where the client is done, or too slow.
+        """Return the next request; None if the client has finished or is too slow.
 
         Raises:
-            h11.RemoteProtocolError: It is not a request that can be answered; its hint is the status to answer with.
+            h11.RemoteProtocolError: The request is invalid; `error_status_hint` is the status for the answer.
         """
         head: h11.Request | None = None
         self._is_head = False
         body = bytearray()
         self.waits_since = trio.current_time()
-        # Bytes that came with the request before belong to a request that has begun.
+        # Bytes that came after the previous request are the beginning of this one.
         is_begun = bool(self._h11.trailing_data[0])
         with trio.move_on_after(self._bounds.request_s if is_begun else self._patience_s) as patience:
             while True:
@@ -139,12 +140,12 @@ class HttpConnection:
         return None
 
     def begin_next(self) -> None:
-        """Begin with the next request, for which the client has more time."""
+        """Prepare for the next request, which may take `idle_s` to begin."""
         self._h11.start_next_cycle()
         self._patience_s = self._bounds.idle_s
 
     def write(self, answer: Response) -> tuple[bytes, bytes]:
-        """Return the head and the body of an answer as they go over the wire; the caller sends them."""
+        """Return the bytes of an answer's head and body; the caller sends them."""
         fixed = [("content-length", str(len(answer.body))), *[("connection", "close")] * answer.closes]
         head = h11.Response(
             status_code=answer.status,
@@ -158,7 +159,7 @@ class HttpConnection:
 
     @property
     def is_reusable(self) -> bool:
-        """Whether both sides are done with a request and neither wants to end the connection."""
+        """Whether the request is complete on both sides, and both sides want to keep the connection."""
         return self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE
 
     async def send(self, answer: Response) -> bool:
@@ -172,12 +173,12 @@ class HttpConnection:
         return False
 
     async def part(self, answer: Response) -> None:
-        """Send a last answer, as far as that is still possible, and have it read before the connection is closed."""
+        """Send a last answer if that is still possible, and give the client time to read it before the close."""
         if self._h11.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
             return
         await self.send(answer)
         self.waits_since = trio.current_time()
-        # Closing on unread bytes would reset the connection, and the answer with it.
+        # Closing while received bytes are unread would reset the connection, and the client would lose the answer.
         with trio.move_on_after(self._bounds.linger_s):
             await self.stream.send_eof()
             for _ in range(_LINGER_READS):
@@ -197,14 +198,15 @@ Handle = Callable[[HttpConnection, Request], Awaitable[bool]]
 """Answers a request over its connection; returns whether the connection can serve another one."""
 
 Refuse = Callable[[int], Response]
-"""Makes the answer, of this status, to bytes that are not a request."""
+"""Makes the answer to an invalid request, with the given status."""
 
 
 class Server:
     """The connections of one server.
 
-    Where all places are taken the oldest connection gives way whose client keeps us waiting: silent ones, idle ones and
-    those that drip a request shut nobody out. A connection whose request is being answered keeps its place.
+    If the limit of connections is reached, a new connection replaces the one whose client has let the server wait
+    longest. So silent and slow clients cannot lock out others. A connection whose request is being handled is not
+    replaced.
     """
 
     def __init__(self, bounds: Bounds, handle: Handle, refuse: Refuse) -> None:
@@ -214,7 +216,7 @@ class Server:
         self._places: dict[HttpConnection, trio.CancelScope] = {}
 
     async def serve_connection(self, stream: Stream) -> None:
-        """Serve one connection until either side ends it, then close it; its fault is logged and ends nothing else."""
+        """Serve one connection until either side ends it, and close it. Its errors are logged and not raised."""
         connection = HttpConnection(stream, self._bounds)
         async with stream:
             if len(self._places) >= self._bounds.connections and not self._make_room():
@@ -224,7 +226,7 @@ class Server:
                 try:
                     await self._serve(connection)
                 except _GONE:
-                    # The client went away; it is not owed anything.
+                    # The client disconnected, which is not an error.
                     return
                 except Exception:
                     _logger.exception("a connection failed")
@@ -232,9 +234,9 @@ class Server:
                     self._places.pop(connection, None)
 
     def _make_room(self) -> bool:
-        """Close the connection whose client keeps us waiting longest; return whether there is one."""
+        """Close the connection whose client has let the server wait longest; return whether there is one."""
         waiting = [(one.waits_since, one) for one in self._places if one.waits_since is not None]
-        # A client that does not read its answer is the next best.
+        # If there is none, close the one whose client has been reading its answer for longest.
         waiting = waiting or [(one.sends_since, one) for one in self._places if one.sends_since is not None]
         if not waiting:
             return False
@@ -259,6 +261,6 @@ def _read(head: h11.Request, peer: str, body: bytes) -> Request:
     target = head.target.decode("ascii")
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is not None:
-        # RFC 9112 3.2.2: the host of such a target counts, not the header.
+        # RFC 9112 3.2.2: the host in an absolute target overrides the header.
         headers["host"], target = absolute[1], absolute[2] if absolute[2].startswith("/") else f"/{absolute[2]}"
     return Request(head.method.decode("ascii"), target, headers, peer, body)

@@ -1,7 +1,7 @@
-"""Conversations with Redis without I/O: a generator says the next step, and a driver sends it the result.
+"""Conversations with Redis without I/O: a generator yields steps, and a driver sends it the result of each step.
 
-`store/drivers` carries the steps out, for each kind of client in its own way. An error of a step is thrown into the
-generator, and so is the end of a caller that was cancelled: its `finally` blocks may say steps, too.
+Each kind of Redis client has a driver in `store/drivers`. The error of a step, and the cancellation of the caller, are
+thrown into the generator. Its `finally` blocks may then yield further steps.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 LISTEN_AGAIN_S: Final = 1.0
-"""Pause before a subscription that was lost is tried again."""
+"""Pause before a lost subscription is renewed."""
 
 _T = TypeVar("_T")
 
@@ -21,14 +21,14 @@ Command = Sequence[Argument]
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send commands, in one write to each node; gives their raw replies in order.
+    """Send commands, in one write to each node. The result is the list of raw replies, in order.
 
-    An exception stands in place of the reply of a command that failed.
+    If a command failed, its reply is the exception.
 
     Attributes:
-        commands: They neither block nor change the connection.
-        last_s: Seconds after which no reply is waited for any more; until then a caller who is cancelled waits for
-            it all the same, and is cancelled at the next step. None leaves the time to the client.
+        commands: Commands that do not block and do not change the state of the connection.
+        last_s: Timeout in seconds during which cancellation is deferred: a cancelled caller still waits for the
+            replies, and is cancelled at the next step. None leaves timeout and cancellation to the client.
     """
 
     commands: Sequence[Command]
@@ -37,44 +37,44 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Give the indexes of keys in parts, each of one node's keys."""
+    """Group keys by node. The result is a list of groups of indexes into `keys`."""
 
     keys: Sequence[str | bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Let so many seconds pass."""
+    """Sleep for some seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """Give the seconds of a clock that nobody sets."""
+    """Read a monotonic clock. The result is in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Subscribe to channels until the conversation ends; without the right to listen nothing is heard."""
+    """Subscribe to channels until the conversation ends. If the user may not subscribe, no messages come."""
 
     channels: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Hear:
-    """Let so many seconds pass, fewer where a message comes or the subscription was lost and is there again."""
+    """Sleep for some seconds, or until a message comes or a lost subscription is renewed."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Give the reply of the one script that a conversation is about.
+    """Run the Lua script that the conversation uses. The result is its reply.
 
     Attributes:
         arguments: Arguments of the script.
-        last_s: As that of `Send`.
+        last_s: As in `Send`.
     """
 
     arguments: Sequence[int | str]
@@ -86,7 +86,7 @@ Steps = Generator[Step, Any, _T]
 
 
 async def drive(steps: Steps[_T], do: Callable[[Step], Awaitable[Any]]) -> _T:
-    """Carry out steps by awaiting `do`, under any event loop, and return the result of the conversation."""
+    """Carry out the steps of a conversation by awaiting `do` for each, and return its result; for any event loop."""
     reply: Any = None
     failure: BaseException | None = None
     while True:
@@ -103,7 +103,7 @@ async def drive(steps: Steps[_T], do: Callable[[Step], Awaitable[Any]]) -> _T:
 
 
 def at_once(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run a coroutine that never waits, and return its result."""
+    """Run a coroutine that never suspends, and return its result."""
     try:
         work.send(None)
     except StopIteration as end:

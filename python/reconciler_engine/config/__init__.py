@@ -1,6 +1,6 @@
-"""The engine's settings, and how their faults are told.
+"""The engine's settings, and the messages about their faults.
 
-The model is loaded when it is first asked for: help needs the settings' definitions alone.
+The model is imported on first use, because command line help needs only the settings' definitions.
 """
 
 from __future__ import annotations

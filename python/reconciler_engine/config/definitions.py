@@ -1,6 +1,6 @@
-"""The one definition of each setting: it feeds the model, options' help, README, `config init` and `config show`.
+"""The definitions of all settings, used by the model, the options' help, the manual, `config init` and `config show`.
 
-Help reads this file, so it imports nothing that validates.
+Help imports this module, so it must not import pydantic.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SIGNED_HOURLY_LIMIT = 10_000
 """Requests an hour under one API key (documented: Coinbase App rate limiting, read 2026-11-23)."""
 
 VERIFY_TIME_MS = 600_000
-"""Time that verification has at least, from the instant at which a bar is final."""
+"""Shortest time for verification that settings may leave, from the instant when a bar is final."""
 
 _T = TypeVar("_T")
 
@@ -36,7 +36,7 @@ _KEY_PART: Final = "a whole number 0 to 9007199254740992, as in the cache's keys
 
 
 def _job(name: str, interval_ms: int) -> tuple[Setting, ...]:
-    """Describe the settings that each job has; its examples are those of a job with this interval."""
+    """Return the settings that every job has, with examples for a job with this interval."""
     return (
         _ms(
             f"{name}_misfire_grace_ms",
@@ -337,12 +337,12 @@ _ALL: Final = (
 )
 
 SETTINGS: Final = {setting.name: setting for setting in _ALL}
-"""Every setting by its name, in the order of the model's fields."""
+"""All settings by name, in the order of the model's fields."""
 
 FORMER_NAMES: Final = {setting.former: setting.name for setting in _ALL if setting.former}
-"""Names of settings by those of one version ago."""
+"""Current names of settings by their names in the previous version."""
 
 
 def renamed(values: Mapping[str, _T]) -> dict[str, _T]:
-    """Return values by setting with former names replaced; a former name stays where the new one is there, too."""
+    """Replace former names of settings by current ones. A former name stays if the current one is also present."""
     return {name if (now := FORMER_NAMES.get(name, name)) in values else now: value for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""Messages about faults of settings, without the values that may be secret."""
+"""Messages about faults of settings. They never contain values that may be secret."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def field_faults(
 ) -> dict[str, str]:
     """Return a line for each faulty field of a model: field, value, origin and allowed values.
 
-    The field's description says the allowed values. Pydantic's own texts echo the value that was given.
+    The allowed values come from the field's description. Pydantic's own messages are not used: they contain the value.
     """
     faults: dict[str, str] = {}
     for detail in error.errors(include_url=False, include_context=True, include_input=False):
         field = str(detail["loc"][0])
         origin = origin_of(field, origins)
-        # A URL with a user, a password or a query is a secret, wherever it stands.
+        # The field is not hidden, but a URL with a user, a password or a query may contain a secret.
         signs = "@?#" if field == "base_url" else ""
         secret = field in SECRET_FIELDS or any(sign in str(settings.get(field)) for sign in signs)
         value = "<hidden>" if secret else _shown(settings.get(field))
@@ -39,7 +39,7 @@ def field_faults(
 
 
 def unknown_faults(model: type[BaseModel], settings: Collection[str], origins: Mapping[str, str]) -> dict[str, str]:
-    """Return a line for each of the first settings that the model lacks, and one for the number of others."""
+    """Return a line for each of the first ten unknown settings, and one with the number of further ones."""
     unknown = [field for field in settings if field not in model.model_fields]
     faults = {}
     for field in unknown[:_UNKNOWN_TOLD]:
@@ -57,7 +57,7 @@ def unknown_faults(model: type[BaseModel], settings: Collection[str], origins: M
 
 
 def origin_of(field: str, origins: Mapping[str, str]) -> str:
-    """Return the words for where a value came from; none where that is not known."""
+    """Return text about where a value came from; empty if unknown."""
     return f" (from {origins[field]})" if field in origins else ""
 
 

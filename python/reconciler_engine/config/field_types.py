@@ -1,4 +1,4 @@
-"""The types of the settings' fields: the texts that each takes, checked by the rooms that know them."""
+"""The types of the settings' fields. Each parses and checks its texts with the module that uses the value."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ _MAPPED = rf"{_HOST}={_HOST}|{_HOST}:[1-9][0-9]{{0,4}}={_HOST}:[1-9][0-9]{{0,4}}
 
 
 def _split_list(value: object) -> object:
-    """Take `a,b` for a list, as flags and environment variables write it."""
+    """Split a text `a,b`, as flags and environment variables have it, into a list."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return value
 
 
 def _no_boolean(value: object) -> object:
-    """Refuse true and false, which pydantic would take for 1 and 0."""
+    """Refuse true and false, which pydantic would convert to 1 and 0."""
     if isinstance(value, bool):
         raise ValueError("not a number")  # noqa: TRY004  pydantic turns ValueError alone into a fault
     return value
 
 
 def _check_path(value: object) -> object:
-    """Refuse an impossible path; the empty text would be the current folder of the process."""
+    """Refuse an impossible path, and the empty text, which would be the current folder of the process."""
     if isinstance(value, str) and (not value or "\0" in value):
         raise ValueError("an empty text or one with a NUL names no file or folder")
     return value
 
 
 def _check_listen(value: object) -> object:
-    # A port alone is a number in a settings file.
+    # In a settings file, a lone port may be a number.
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if isinstance(text, str):
         ListenAddress.parse(text)
@@ -100,7 +100,7 @@ def _taken(check: Callable[[str], object]) -> Callable[[str], str]:
 
 
 def _each(check: Callable[[str], str], names: tuple[str, ...]) -> tuple[str, ...]:
-    """Check every name, so that all that are wrong are named, up to `_FAULTS_TOLD`; drop repeated ones."""
+    """Check all names and drop duplicates. The error lists up to `_FAULTS_TOLD` faults, not only the first."""
     kept: list[str] = []
     faults: list[str] = []
     for name in names:

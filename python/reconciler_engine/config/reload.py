@@ -1,4 +1,4 @@
-"""Settings that may change while an engine runs, and those that need another start."""
+"""Check changes of settings while an engine runs: some settings need a restart."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ FIXED = (
     "listen_hosts",
     "listen_token",
 )
-"""Settings that name the engine itself, or its processes: other values need another start."""
+"""Settings that identify the engine or shape its processes. A change needs a restart."""
 
 
 def changes(old: ReconciliationConfig, new: ReconciliationConfig) -> list[str]:
-    """Return the changes in newer settings, such as `batch_size 5 -> 10`; of secret ones the name alone."""
+    """Return the differences between settings, such as `batch_size 5 -> 10`; of secret settings only the name."""
     names = [name for name in type(new).model_fields if getattr(old, name) != getattr(new, name)]
     return [
         name if name in SECRET_FIELDS else f"{name} {_said(getattr(old, name))} -> {_said(getattr(new, name))}"
@@ -45,10 +45,10 @@ def _said(value: object) -> str:
 
 
 def check_change(old: ReconciliationConfig, new: ReconciliationConfig) -> None:
-    """See that an engine at work can go on with other settings.
+    """Check that a running engine can continue with new settings.
 
     Raises:
-        ConfigError: Some of them cannot change while it runs; all are named.
+        ConfigError: Some settings cannot change while it runs; all of them are named.
     """
     faults = [fault for name in FIXED if (fault := _change_fault(name, old, new))]
     if faults:
@@ -56,13 +56,13 @@ def check_change(old: ReconciliationConfig, new: ReconciliationConfig) -> None:
 
 
 def change_faults(old: ReconciliationConfig, given: Mapping[str, Any]) -> list[str]:
-    """Return the changes that need another start among settings of which others are faulty; `given` are their values.
+    """Return the changes that need a restart, although the settings in `given` are faulty as a whole.
 
-    A setting whose own value is faulty is told by that fault.
+    Each setting is checked alone. One with a faulty value is skipped, because that fault is reported elsewhere.
     """
     faults = []
     for name in FIXED:
-        # Pages that others can reach are in order with their token alone.
+        # An address that other machines can reach is only valid together with a token.
         values = {each: given[each] for each in (name, "listen_token") if each in given}
         with suppress(ConfigError):
             faults.append(_change_fault(name, old, ReconciliationConfig.check(values)))

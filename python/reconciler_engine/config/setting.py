@@ -1,4 +1,4 @@
-"""A setting as people meet it: its names, its meaning, and the values it takes."""
+"""The definition of a setting: its names, its meaning and its allowed values."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from typing import Any, NamedTuple
 
 
 class Setting(NamedTuple):
-    """A setting as people meet it.
+    """The definition of a setting.
 
     Attributes:
         name: Field of the configuration, and key in a settings file.
-        meaning: Use of the setting, a sentence without its full stop.
-        allowed: Values that are taken, for faults and `config init`.
+        meaning: Purpose of the setting, a sentence without full stop.
+        allowed: Description of the allowed values, for error messages and `config init`.
         metavar: Kind of the value, in the option's help.
-        default: Value where nothing is set.
-        unset: Words for a default of None; empty where nothing takes its place.
-        example: Value that `config init` shows in the place of a default of None.
-        hidden: Whether the value may hold a secret and stays out of messages.
-        has_flag: Whether the command line takes it, where every user of the machine can read it.
-        former: Name of one version ago, which is still taken; empty without one.
+        default: Value if nothing is set.
+        unset: Description of what None as default means; empty if it needs none.
+        example: Value that `config init` shows if the default is None.
+        hidden: Whether the value may be secret and is left out of messages.
+        has_flag: Whether it has a command line option. Secrets have none, since all users of a machine can read it.
+        former: Name in the previous version, which is still accepted; empty if there is none.
     """
 
     name: str
@@ -44,17 +44,17 @@ class Setting(NamedTuple):
 
     @property
     def explanation(self) -> str:
-        """Meaning, and the effect of leaving it unset."""
+        """Meaning of the setting, and the effect of leaving it unset."""
         return f"{self.meaning}; unset: {self.unset}." if self.unset else f"{self.meaning}."
 
     @property
     def help(self) -> str:
-        """Help of the option."""
+        """Help text of the option."""
         return f"{self.explanation} [default: {self.default_text}]" if self.default_text else self.explanation
 
     @property
     def default_text(self) -> str:
-        """Default as a flag writes it; empty where there is none."""
+        """Default as written on a command line; empty if there is none."""
         if self.default is None:
             return ""
         if isinstance(self.default, bool):

@@ -1,4 +1,4 @@
-"""The engine's settings: one frozen model, checked whole, every fault named at once."""
+"""The engine's settings: an immutable model. A check reports all faults together."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from reconciler_engine.planning.verification import VerifyRules
 from reconciler_engine.planning.window import MINIMUM_STEPS, retention_fault
 
 WINDOWS = ("quick_scan_window_ms", "full_reconcile_window_ms")
-"""The fields that say how far back a pass looks."""
+"""Fields that set how far back a pass looks."""
 
 _LONGEST_MS = 10**13
 
@@ -35,9 +35,9 @@ def _field(name: str, **bounds: Any) -> Any:
 
 
 class ReconciliationConfig(BaseModel):
-    """Every setting, with its default; `definitions` has its meaning and its allowed values.
+    """All settings with their defaults. Their meanings and allowed values are in `config/definitions.py`.
 
-    Build it with `ReconciliationConfig.check` to get every fault at once as a `ConfigError`.
+    Use `ReconciliationConfig.check` to make one: it reports all faults together in a `ConfigError`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False)
@@ -58,7 +58,7 @@ class ReconciliationConfig(BaseModel):
     max_candles: kinds.MaxCandles = _field("max_candles", ge=0, le=100_000_000)
     ttl: kinds.Whole = _field("ttl", ge=0, le=3_153_600_000)
     batch_size: kinds.Whole = _field("batch_size", ge=1, le=1_000)
-    # A permit lives no longer: with less, many would be void by the time that Redis has answered.
+    # A permit is void this long after its slot. With a shorter delay, many would be void before Redis answers.
     batch_delay_ms: kinds.Whole = _field("batch_delay_ms", ge=50, le=3_600_000)
     hourly_limit: kinds.HourlyLimit | None = _field("hourly_limit", ge=0, le=100_000_000)
     egress: kinds.Egress | None = _field("egress")
@@ -106,17 +106,17 @@ class ReconciliationConfig(BaseModel):
         needs_symbols: bool = False,
         windows: Collection[str] = WINDOWS,
     ) -> Self:
-        """Return the configuration that `settings` describe.
+        """Check settings and return them as a configuration.
 
         Args:
-            settings: Values by field name, or by the one of a version ago; texts are parsed as flags and environment
-                variables write them.
-            origins: Where each value came from, for the messages, such as `--workers` or `RECONCILER_WORKERS`.
+            settings: Values by field name, or by the field's former name. Texts are parsed as from flags and
+                environment variables.
+            origins: Where each value came from, such as `--workers` or `RECONCILER_WORKERS`, for the messages.
             needs_symbols: Whether an empty list of symbols is a fault.
-            windows: The windows that will be used; another may be longer than retention.
+            windows: Window fields that will be used; only these must fit into retention.
 
         Raises:
-            ConfigError: With every fault found: field, value, origin and allowed values.
+            ConfigError: Some settings are faulty. It holds all faults: field, value, origin and allowed values.
         """
         faults: dict[str, str] = {}
         settings, origins = renamed(settings), renamed(origins or {})
@@ -143,7 +143,7 @@ class ReconciliationConfig(BaseModel):
 
     @property
     def cache_url(self) -> str | None:
-        """`redis_url` with the other settings of Redis as options of its query; None for the embedded server."""
+        """`redis_url` with the other Redis settings added as query options; None for the embedded server."""
         if self.redis_url is None:
             return None
         scheme, options = urlsplit(self.redis_url).scheme, {}
@@ -159,29 +159,29 @@ class ReconciliationConfig(BaseModel):
         return "".join((self.redis_url, "&" if "?" in self.redis_url else "?", more)) if more else self.redis_url
 
     def budget(self, *, signed: bool) -> Budget:
-        """Return how many requests may go out, with an API key or without."""
+        """Return the budget of requests with an API key (`signed`) or without one."""
         default = SIGNED_HOURLY_LIMIT if signed else 0
         hourly = default if self.hourly_limit is None else self.hourly_limit
         return Budget(self.batch_size, self.batch_delay_ms, hourly or None)
 
     @property
     def life_s(self) -> int:
-        """Life of candle keys in seconds, 0 for unlimited: the feeder gives none to those that all users share."""
+        """Time to live of candle keys (s), 0 for unlimited. It is 0 in layout `exchange`, as in the feeder."""
         return 0 if self.layout == "exchange" else self.ttl
 
     @property
     def pages(self) -> ListenAddress | None:
-        """Where pages are listened for, the default where nothing is set; None where they are off."""
+        """Address on which the web pages are served (the default if unset); None if they are off."""
         return ListenAddress() if self.listen is None else ListenAddress.parse(self.listen)
 
     @property
     def route(self) -> Route:
-        """Proxy and authorities by which the exchange is reached."""
+        """Proxy and certificate authorities for connections to the exchange."""
         return Route(self.ca_file, None if self.proxy is None else Proxy.parse(self.proxy))
 
     @property
     def audit_rules(self) -> AuditRules:
-        """Treatment of a candle unlike the exchange's."""
+        """Rules for cached candles that differ from the exchange's."""
         return AuditRules(self.audit_policy == "repair", self.settle_ms)
 
     @property
@@ -191,18 +191,18 @@ class ReconciliationConfig(BaseModel):
 
     @property
     def choices(self) -> list[str]:
-        """The symbols that choose among product ids, such as `all:USD`."""
+        """Configured symbols that select several products, such as `all:USD`."""
         return [text for text in self.symbols if Selector.parse(text).symbol is None]
 
     def with_symbols(self, symbols: tuple[str, ...]) -> Self:
-        """Return the same with these symbols, which the configured ones were found to mean."""
+        """Return a copy with these symbols: the product ids that the configured symbols select."""
         return self.model_copy(update={"symbols": symbols})
 
     def series(self) -> list[Series]:
-        """Return every configured series, by symbol, then timeframe in the configured order.
+        """Return all configured series, in the configured order of symbols, then of timeframes.
 
         Raises:
-            ValueError: A symbol is a choice such as `all:USD` that nobody has made yet, see `with_symbols`.
+            ValueError: A symbol such as `all:USD` was not yet replaced by product ids, see `with_symbols`.
         """
         return [Series(symbol, Timeframe(name)) for symbol in self.symbols for name in self.timeframes]
 
@@ -210,7 +210,7 @@ class ReconciliationConfig(BaseModel):
 def _retention_faults(
     config: ReconciliationConfig, origins: Mapping[str, str], used: Collection[str], ignore: Collection[str]
 ) -> list[str]:
-    """Faults of several fields together: windows that the cache's retention can never satisfy."""
+    """Return the faults of windows that are longer than the cache's retention."""
     if not {"timeframes", "max_candles"}.isdisjoint(ignore):
         return []
     windows = {field: getattr(config, field) for field in used if field not in ignore}
@@ -225,7 +225,7 @@ def _retention_faults(
 
 
 def _verify_faults(config: ReconciliationConfig, origins: Mapping[str, str], ignore: Collection[str]) -> list[str]:
-    """Return the fault of an age that bars would reach before there was time to verify them."""
+    """Return the fault of a `max_unverified_ms` that leaves too little time to verify bars, if it does."""
     field = "max_unverified_ms"
     least_ms = config.settle_ms + VERIFY_TIME_MS
     if config.max_unverified_ms >= least_ms or not {field, "settle_ms"}.isdisjoint(ignore):

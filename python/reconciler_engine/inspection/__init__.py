@@ -1,1 +1,1 @@
-"""The quality of a series: rules, the scan that applies them to bars, and the report. Asks and changes nothing."""
+"""Quality checks of series: rules, and the scan that applies them to bars. Sends no requests and changes nothing."""

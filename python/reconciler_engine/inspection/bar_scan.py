@@ -1,4 +1,4 @@
-"""The scan of a series' bars, block by block: every rule about values, in memory that does not grow with them."""
+"""Scan the bars of a series, block by block, and apply every rule about values, in bounded memory."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _Row = tuple[int, float, float, float, float, float]
 class BarScan:
     """Applies the rules to the bars of one series.
 
-    Rows of a block may come in any order. A block that begins before the end of the one before is a new beginning for
-    the rules about bars in a row, and rows of one open time are compared within a block.
+    Rows of a block may be in any order. Rows with the same open time are compared only within a block. If a block
+    begins before the end of the previous one, the rules about sequences of bars start anew.
 
     Attributes:
-        flaws: Flaws so far; all of them after `finish`.
+        flaws: Flaws found so far; complete after `finish`.
     """
 
     def __init__(self, step: int) -> None:
-        """Begin a series with a grid of `step` ms."""
+        """Start a series with a grid of `step` ms."""
         self.flaws = Flaws()
         self._step = step
         self._at: int | None = None
@@ -38,11 +38,11 @@ class BarScan:
         self._repeats = RepeatedValues(self.flaws)
 
     def add(self, times: Sequence[int], values: Sequence[Sequence[float]]) -> None:
-        """Take a block.
+        """Scan a block.
 
         Args:
             times: Open times (ms UTC).
-            values: Columns of as many opens, highs, lows, closes and volumes.
+            values: Five columns of the same length: opens, highs, lows, closes and volumes.
         """
         rows: Iterable[_Row] = zip(times, *values, strict=True)
         if not all(map(le, times, islice(times, 1, None))):
@@ -55,7 +55,7 @@ class BarScan:
         take_price, take_volume, take_repeat = self._price.take, self._volume.take, self._repeats.take
         for at, first, high, low, last, volume in rows:
             values = (first, high, low, last, volume)
-            # One quick test for nearly all rows; a row that fails it is told and takes no part in the rules below.
+            # A single fast test passes nearly all rows. A row that fails is a flaw, and is left out of all other rules.
             if not (0.0 < low <= first <= high < math.inf and low <= last <= high and 0.0 <= volume < math.inf):
                 self._note_values(at, values)
                 continue
@@ -67,7 +67,7 @@ class BarScan:
             if at % step:
                 self.flaws.note(Rule.OFF_GRID, at, at, 1)
                 continue
-            # From here on the row is a bar of the sequence. Runs are called only for rows that can be part of one.
+            # The row is a bar of the sequence. For speed, `take` of a run is called only if the bar may belong to one.
             at_before, self._values = at, values
             if volume:
                 take_volume(at, volume)
@@ -80,19 +80,19 @@ class BarScan:
         self._at = at_before
 
     def finish(self) -> None:
-        """End the series, or a part of it that others do not continue."""
+        """End the series, or a part of it after which the rules about sequences start anew."""
         for rule in (self._flat, self._zero, self._price, self._volume, self._repeats):
             rule.finish()
 
     def _repeat(self, at: int, values: Values) -> None:
-        """Take a row with the open time of the one before."""
+        """Note a row with the same open time as the one before it."""
         if values == self._values:
             self.flaws.note(Rule.REPEATED_ROW, at, at, 1)
         else:
             self.flaws.note(Rule.TWO_VALUES, at, at, 1, f"{_listed(values)}, not {_listed(self._values or ())}")
 
     def _note_values(self, at: int, values: Values) -> None:
-        """Note the first rule that impossible values break."""
+        """Note a row with impossible values, for the first rule that it breaks."""
         first, high, low, last, volume = values
         if not all(map(math.isfinite, values)):
             rule = Rule.NOT_A_NUMBER

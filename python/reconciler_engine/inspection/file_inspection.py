@@ -1,4 +1,4 @@
-"""The inspection of candle files: every series in them, in bounded memory."""
+"""Inspect candle files and find the flaws of every series in them, in bounded memory."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from reconciler_engine.market.series import Series
 
 @dataclass(frozen=True, slots=True)
 class InspectedFile(SeriesGaps):
-    """One series in the files of a source, with its flaws, errors first."""
+    """A series in the files of a source, with its flaws; errors come first."""
 
     flaws: Sequence[Flaw] = ()
 
 
 class _Inspection:
-    """The gaps and flaws of one series so far."""
+    """Collects the gaps and flaws of one series."""
 
     def __init__(self, series: Series) -> None:
         self._series = series
@@ -57,12 +57,12 @@ class _Inspection:
 def inspect_files(
     sources: Sequence[Source], hints: Hints, advance: Callable[[int], None]
 ) -> Iterator[tuple[list[InspectedFile], list[CandleFileError]]]:
-    """Yield the series of each source, and the faults of its files that cannot be read.
+    """Yield, for each source, its series and the errors of its unreadable files.
 
     Args:
         sources: Files to read.
-        hints: Facts that the user adds.
-        advance: Called now and then with the bytes read of all sources.
+        hints: Facts about the files that the user supplied.
+        advance: Called from time to time with the number of bytes read from all sources.
     """
     return walk(
         sources,

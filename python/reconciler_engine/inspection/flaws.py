@@ -1,4 +1,4 @@
-"""The rules of `inspect`, and the flaws of a series: the first places that break a rule are kept, all are counted."""
+"""The rules of `inspect`, and the flaws of a series: all places that break a rule are counted, the first are kept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Severity(StrEnum):
-    """How grave a fault is."""
+    """How serious a flaw is."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -21,7 +21,7 @@ _LOOK = "compare them with the exchange before use"
 
 
 class Rule(Enum):
-    """A rule: severity, words for the rows or slots that it strikes, and the cure."""
+    """A rule: its severity, a description of the rows or slots that break it, and the cure."""
 
     UNREADABLE = (Severity.ERROR, "lines that are not rows", "correct these lines, or leave them out")
     OFF_GRID = (Severity.ERROR, "rows between two open times of the timeframe", "name the timeframe that they have")
@@ -50,37 +50,37 @@ class Rule(Enum):
 
     @property
     def label(self) -> str:
-        """Its name for programs."""
+        """Name of the rule for programs."""
         return self.name.lower()
 
     @property
     def severity(self) -> Severity:
-        """Its severity."""
+        """Severity of a flaw by this rule."""
         return self.value[0]
 
     @property
     def what(self) -> str:
-        """Plural words for the rows or slots that it strikes."""
+        """Description of the rows or slots that break the rule, in the plural."""
         return self.value[1]
 
     @property
     def cure(self) -> str:
-        """The cure, as an instruction."""
+        """Instruction that removes the flaw."""
         return self.value[2]
 
 
 PLACES_KEPT = 20
-"""Places of a rule that are told; the others are counted."""
+"""Most places kept for each rule; all further ones are only counted."""
 
 
 class Place(NamedTuple):
-    """Rows or slots in a row that break a rule.
+    """Consecutive rows or slots that break a rule.
 
     Attributes:
-        first: Open time of the first one (ms UTC); None where it cannot be read.
-        last: Open time of the last one.
-        rows: Number of them.
-        numbers: Values that show the fault.
+        first: Open time of the first one (ms UTC); None if unreadable or unknown.
+        last: Open time of the last one (ms UTC), or None.
+        rows: Number of rows or slots.
+        numbers: Text with the values that show the flaw.
     """
 
     first: int | None
@@ -97,7 +97,7 @@ class Flaw:
         rule: The rule.
         rows: Number of rows or slots.
         places: Number of places.
-        told: The first places, at most `PLACES_KEPT`.
+        told: The first `PLACES_KEPT` places.
     """
 
     rule: Rule
@@ -107,7 +107,7 @@ class Flaw:
 
 
 class Flaws:
-    """The flaws of one series so far."""
+    """Collects the flaws of one series."""
 
     def __init__(self) -> None:
         self._by_rule: dict[Rule, Flaw] = {}
@@ -121,7 +121,7 @@ class Flaws:
             flaw.told.append(Place(first, last, rows, numbers))
 
     def add_untold(self, rule: Rule, rows: int) -> None:
-        """Count places of one row each beyond those that were noted."""
+        """Count further places of one row each, without keeping them."""
         flaw = self._by_rule.setdefault(rule, Flaw(rule))
         flaw.rows += rows
         flaw.places += rows

@@ -1,4 +1,4 @@
-"""Rules about bars in a row: runs, repeated rows, and prices in another unit. Each takes bar after bar."""
+"""Rules about sequences of bars: runs, repeated values, and changes of the price unit. Each rule is fed bar by bar."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Values = tuple[float, float, float, float, float]
 
 
 class Run:
-    """Bars in a row with something in common; a long run is a flaw.
+    """Consecutive bars with a common value. A run of at least `least` bars is a flaw.
 
     Attributes:
-        rows: Bars of the run that is open; 0 where none is.
+        rows: Number of bars in the current run; 0 if there is no run.
     """
 
     def __init__(self, flaws: Flaws, rule: Rule, least: int) -> None:
@@ -27,7 +27,7 @@ class Run:
         self.rows = 0
 
     def take(self, at: int, common: float | None) -> None:
-        """Take the next bar: the run goes on while `common` stays the same, and a bar with None is in no run."""
+        """Take the next bar. It continues the run if `common` is the run's value; None means that it is in no run."""
         if common != self._common:
             self.finish()
             self._common, self._first = common, at
@@ -45,10 +45,11 @@ class Run:
 
 
 class RepeatedValues:
-    """Bars with the values of earlier ones, in the same order: a page stored twice, or a feed that stood still.
+    """Finds bars that repeat the values of earlier bars in the same order: a page stored twice, or a stuck feed.
 
-    Bars of a thin market can be equal by chance, above all flat ones and those of few whole units. So a bar that moved
-    counts alone only if its volume has six digits or more, and else from two in a row on.
+    In markets with little trading, bars can be equal by chance, above all flat bars and bars with a small whole number
+    as volume. So a single repeated bar is a flaw only if it is not flat and its volume has at least six digits;
+    otherwise at least two repeated bars are needed.
     """
 
     _LEAST = 2
@@ -58,7 +59,7 @@ class RepeatedValues:
     def __init__(self, flaws: Flaws) -> None:
         self._flaws = flaws
         self._number = 0
-        # Two generations: forgetting the older one bounds the memory.
+        # Two generations of bars: the older one is dropped regularly, which bounds the memory.
         self._seen: dict[Values, int] = {}
         self._before: dict[Values, int] = {}
         self._distance = self._rows = self._least = 0
@@ -77,11 +78,11 @@ class RepeatedValues:
             self._before, self._seen = self._seen, {}
 
     def _weigh(self, at: int, values: Values, distance: int) -> None:
-        """Take a bar with the values of the one so many bars before it."""
+        """Take a bar with the same values as the bar `distance` bars before it."""
         _, high, low, _, volume = values
         if distance != self._distance:
             if high == low and distance < self._distance:
-                # A flat bar that came again since then: it neither confirms the run nor ends it.
+                # An equal flat bar came in between by chance: this bar does not continue the run and does not end it.
                 return
             self._end()
             if high == low:
@@ -92,7 +93,7 @@ class RepeatedValues:
         self._rows += 1
 
     def finish(self) -> None:
-        """End the series: the next one may hold the same bars again."""
+        """End the series, and forget its bars: the next part may contain equal ones."""
         self._end()
         self._seen, self._before = {}, {}
 
@@ -105,7 +106,7 @@ class RepeatedValues:
 
 
 class _Jump(NamedTuple):
-    """A close that is a power of ten away from the one before."""
+    """A close that differs from the one before by about a power of ten."""
 
     at: int
     before: float
@@ -114,9 +115,9 @@ class _Jump(NamedTuple):
 
 
 class PriceUnit:
-    """Prices in another unit from one bar on: they change by a power of ten, calm before and calm after.
+    """Finds changes of the price unit: the price changes by about a power of ten, and is steady before and after.
 
-    A spike does not count: the next bars are at the old price again.
+    A spike is not a flaw by this rule, since the price returns within a few bars.
     """
 
     _MOVE = 5.0
@@ -152,7 +153,7 @@ class PriceUnit:
         self._jump = None
 
     def finish(self) -> None:
-        """End the series: a jump near its end stays, as far as can be seen."""
+        """End the series. A jump near its end counts if a few steady bars follow it."""
         if self._jump is not None and self._calm >= self._CALM_BEFORE:
             self._tell(self._jump)
         self._jump = self._close = None

@@ -1,7 +1,7 @@
-"""Volumes in another unit from one bar on.
+"""Find changes of the volume unit.
 
-Volumes of a living market change tenfold by themselves, so their size alone proves little. Their last decimal place
-does: it moves with the unit and with nothing else. Without that, only a change of five hundred times counts.
+Volumes in a market often change tenfold, so their size proves little. But their last decimal place changes only with
+the unit. If the last decimal place stays, only a change by a factor of at least 500 counts.
 """
 
 from __future__ import annotations
@@ -15,20 +15,21 @@ from statistics import median
 from reconciler_engine.inspection.flaws import Flaws, Rule
 
 _GROUP = 60
-"""Bars that are compared with as many others; a jump is seen once so many bars follow it."""
+"""Number of bars in a group. A jump is found once at most two groups of bars follow it."""
 
 _SAMPLE = 8
-"""Bars of a group that show its last decimal place, but for one group in millions."""
+"""Number of bars that suffice to find a group's last decimal place, except in one group in millions."""
 
 _TOLERANCE = 0.7
 _BEYOND_DOUBT = math.log10(500)
-"""Decimal logarithms: distance of a change from the power that the decimals show; a change that needs no decimals."""
+"""Both are decimal logarithms: the largest difference between the change of the median volume and the change of the
+last decimal place; and the smallest change of the median that counts by itself."""
 
 _Bar = tuple[int, float]
 
 
 class VolumeUnit:
-    """Compares each sixty bars with the sixty before the last ones: a jump lies between them."""
+    """Compares each group of 60 bars with the group before the previous one, to find a jump between these two."""
 
     def __init__(self, flaws: Flaws) -> None:
         self._flaws = flaws
@@ -64,7 +65,7 @@ class VolumeUnit:
         else:
             return
         self._flaws.note(Rule.VOLUME_UNIT, at, at, 1, f"x{10.0**power:g}: median {was:g}, then {now:g}")
-        # The bars between are of both units: they are not compared again.
+        # The bars between the two groups have both units, so they are not compared again.
         self._groups = deque([[], after])
 
 
@@ -73,13 +74,13 @@ def _middle(bars: Sequence[_Bar]) -> float:
 
 
 def _last_place(bars: Sequence[_Bar]) -> int:
-    """Return the power of ten of the last decimal place in use; fifteen digits are free of rounding."""
+    """Return the exponent of ten of the last decimal place in use; 15 significant digits exclude rounding errors."""
     places = (Decimal(f"{volume:.15g}").normalize().as_tuple().exponent for _, volume in bars)
     return min(place for place in places if isinstance(place, int))
 
 
 def _border_by_places(bars: Sequence[_Bar], finest: int, *, rises: bool) -> int:
-    """Return the open time from which on the last decimal place is another; one side alone uses the finest place."""
+    """Return the open time at which the last decimal place changes; only one side has volumes with the finest one."""
     fine = [index for index, bar in enumerate(bars) if _last_place([bar]) <= finest]
     if rises:
         return bars[fine[-1] + 1 if fine else 0][0]
@@ -87,7 +88,7 @@ def _border_by_places(bars: Sequence[_Bar], finest: int, *, rises: bool) -> int:
 
 
 def _border_by_size(bars: Sequence[_Bar], level: float, *, rises: bool) -> int:
-    """Return the open time that best parts volumes on one side of a level from those on the other."""
+    """Return the open time that best separates volumes above a level from volumes below it."""
     sides = [(volume > level) is rises for _, volume in bars]
     best = min(range(len(bars)), key=lambda index: sum(sides[:index]) + sides[index:].count(False))
     return bars[best][0]
