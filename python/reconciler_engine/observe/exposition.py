@@ -48,7 +48,7 @@ def expose(
         accept: Accept header of the request, which can ask for OpenMetrics.
     """
     registry = CollectorRegistry()
-    text = "Series by how they stood when a pass last looked"
+    text = "Series by their state when a pass last looked"
     counts = [] if series is None else [_gauges("series", text, "state", series)]
     kept = (*counts, *_of_obstacles(obstacles), *_of_verified(verified), *_of_feeder(feeder))
     registry.register(_Families([*_families(report, age_s), *kept, *_of_objective(objective)]))
@@ -72,10 +72,10 @@ class _Families(Collector):
 
 def _families(report: Report | None, age_s: float) -> Iterator[Family]:
     found = checks(report, age_s)
-    yield _gauge("ready", "Whether the engine is of use, as /readyz says", int(is_ready(found)))
-    text = "Whether the engine serves and cannot do its work for somebody else's fault, as /readyz says"
+    yield _gauge("ready", "Whether the engine is ready, as /readyz says", int(is_ready(found)))
+    text = "Whether the engine serves but cannot do its work because of another system, as /readyz says"
     yield _gauge("degraded", text, int(state_of(found) == "degraded"))
-    yield _gauge("report_age_seconds", "Since the supervisor last said how the engine stands", round(age_s, 3))
+    yield _gauge("report_age_seconds", "Age of the supervisor's last report", round(age_s, 3))
     if report is None:
         return
     for metric in CATALOGUE:
@@ -85,7 +85,7 @@ def _families(report: Report | None, age_s: float) -> Iterator[Family]:
     yield _gauge("redis_up", "Whether Redis takes the engine's status, as /readyz says", int(takes_status))
     if report.redis_silent_ms is not None:
         silent_s = report.redis_silent_ms / 1_000
-        yield _gauge("redis_silence_seconds", "Since Redis last took the engine's status", silent_s)
+        yield _gauge("redis_silence_seconds", "Time since Redis last took the engine's status", silent_s)
     if report.engine is not None:
         yield from _of_engine(report.engine)
 
@@ -113,7 +113,7 @@ def _counted(metric: Metric, figures: Figures) -> Family:
 def _of_processes(processes: tuple[ProcessStatus, ...]) -> Iterator[Family]:
     roles = sorted({one.role for one in processes})
     by_role = {role: [one for one in processes if one.role == role] for role in roles}
-    yield _gauges("processes", "Processes there should be", "role", {role: len(all_) for role, all_ in by_role.items()})
+    yield _gauges("processes", "Processes that should run", "role", {role: len(all_) for role, all_ in by_role.items()})
     up = {role: sum(one.pid is not None for one in all_) for role, all_ in by_role.items()}
     yield _gauges("processes_up", "Processes that run", "role", up)
     beats = {
@@ -121,7 +121,7 @@ def _of_processes(processes: tuple[ProcessStatus, ...]) -> Iterator[Family]:
         for role, all_ in by_role.items()
         if any(one.last_beat_ms is not None for one in all_)
     }
-    yield _gauges("heartbeat_age_seconds", "Since the last sign of life, of the most silent process", "role", beats)
+    yield _gauges("heartbeat_age_seconds", "Time since the last beat, of the most silent process", "role", beats)
     restarts = CounterMetricFamily(f"{PREFIX}restarts_total", "Processes started again", labels=["role"])
     for role, all_ in by_role.items():
         restarts.add_metric([role], sum(one.restarts for one in all_))
@@ -139,7 +139,7 @@ def _of_engine(engine: EngineStatus) -> Iterator[Family]:
     yield _gauge("unreachable_series", "Series whose nodes do not serve: nothing is known of them", unreachable)
     yield from _of_jobs(engine.jobs)
     if engine.skew_ms is not None:
-        yield _gauge("clock_skew_seconds", "The exchange's clock less Redis', as last measured", engine.skew_ms / 1_000)
+        yield _gauge("clock_skew_seconds", "The exchange's clock minus Redis', last measured", engine.skew_ms / 1_000)
     if engine.queued is not None:
         yield _gauges("queue_tasks", "Tasks that wait or are in hand, of all nodes", "lane", engine.queued)
     if engine.budget is not None:
@@ -162,11 +162,11 @@ def _of_budget(budget: BudgetStatus) -> Iterator[Family]:
     yield _gauge("budget_requests_per_second", "Permits a second in the long run, of all nodes", budget.rate_per_s)
     yield _gauge("budget_available_permits", "Permits that could go out at once", budget.available)
     yield _gauge("budget_waiting_requests", "Requests of all nodes that wait for a permit", budget.waiting)
-    yield _gauge("budget_wait_seconds", "What a new request would wait", budget.wait_ms / 1_000)
+    yield _gauge("budget_wait_seconds", "How long a new request would wait", budget.wait_ms / 1_000)
     yield _gauge("budget_share", "Part of the rate that is given now, below 1 after refusals for rate", budget.share)
     states = {state: int(budget.breaker == state) for state in ("closed", "probing", "gone", "stopped")}
     yield _gauges("exchange_breaker", "Whether the breaker before the exchange is in that state", "state", states)
-    yield _gauge("budget_pause_seconds", "What is left of a pause the exchange asked for", budget.paused_ms / 1_000)
+    yield _gauge("budget_pause_seconds", "Time left of a pause that the exchange asked for", budget.paused_ms / 1_000)
 
 
 def _of_scrub(scrub: ScrubStatus) -> Iterator[Family]:
@@ -176,7 +176,7 @@ def _of_scrub(scrub: ScrubStatus) -> Iterator[Family]:
     text = "How long a round of the scrub would take with the whole share of the budget"
     yield _gauge("scrub_round_seconds", text, scrub.round_ms / 1_000)
     oldest = {frame: at / 1_000 for frame, at in scrub.oldest.items()}
-    text = "When the candle was verified whose verification is the oldest, of those kept for good"
+    text = "When the candle with the oldest verification was verified, of candles kept for good"
     yield _gauges("oldest_verification_timestamp_seconds", text, "timeframe", oldest)
 
 
@@ -188,7 +188,7 @@ def _of_verified(frames: Mapping[str, Verification] | None) -> Iterator[Family]:
     text = "Candles in reach of the last passes by whether they are verified"
     yield _gauges("candles", text, "timeframe state", {**verified, **unverified})
     since = {frame: one.since / 1_000 for frame, one in frames.items() if one.since is not None}
-    text = "When the oldest candle closed that is not verified"
+    text = "When the oldest unverified candle closed"
     yield _gauges("unverified_since_timestamp_seconds", text, "timeframe", since)
 
 
@@ -196,11 +196,11 @@ def _of_feeder(feeder: FeederState | None) -> Iterator[Family]:
     if feeder is None:
         return
     counts = {feed.replace(" ", "_"): count for feed, count in feeder.series.items()}
-    yield _gauges("feeder_series", "Series by how their feeder does", "state", counts)
+    yield _gauges("feeder_series", "Series by the state of their feeder", "state", counts)
     ages = {frame: age / 1_000 for frame, age in feeder.ages_ms.items()}
-    yield _gauges("live_candle_age_seconds", "Since the newest candle of the feeder was first seen", "timeframe", ages)
+    yield _gauges("live_candle_age_seconds", "Time since the feeder's newest candle was first seen", "timeframe", ages)
     if feeder.age_ms is not None:
-        text = "Since the newest candle of the feeder was first seen, whatever its timeframe"
+        text = "Time since the feeder's newest candle of any timeframe was first seen"
         yield _gauge("feeder_age_seconds", text, feeder.age_ms / 1_000)
 
 
@@ -216,9 +216,9 @@ def _of_objective(objective: Objective | None) -> Iterator[Family]:
         bars[frame, name, "met"] = counts.bars - counts.failed
         for outcome in ("late", "unverified", "waiting"):
             bars[frame, name, outcome] = getattr(counts, outcome)
-    text = "Closed bars by what became of them: met the objective, were late or unverified, or wait apart"
+    text = "Closed bars by outcome: met the objective, late, unverified, or waiting (counted separately)"
     yield _gauges("slo_bars", text, "timeframe window outcome", bars)
-    text = "How many times as fast as it may the error budget is used"
+    text = "How fast the error budget is used; 1 uses it up exactly by the end of the window"
     yield _gauges("slo_burn_rate", text, "timeframe window", burn)
     left = {frame: objective.budget_left(frame) for frame in frames}
     yield _gauges("slo_error_budget_left", "Part of the error budget of 30 days that is left", "timeframe", left)
@@ -227,7 +227,7 @@ def _of_objective(objective: Objective | None) -> Iterator[Family]:
 def _of_obstacles(obstacles: Mapping[Obstacle, int] | None) -> Iterator[Family]:
     if obstacles is None:
         return
-    text = "Slots that are not ready by what passes last knew of them"
+    text = "Slots that were not ready when passes last looked, by state and reason"
     counts = {(obstacle.state, obstacle.label): count for obstacle, count in obstacles.items()}
     yield _gauges("unready_slots", text, "state reason", counts)
 

@@ -96,7 +96,7 @@ REQUESTS = Metric(
 )
 REQUEST_SECONDS = Metric(
     "request_duration_seconds",
-    "From sending a request to its answer's last byte",
+    "Time from sending a request to the last byte of its answer",
     ("endpoint",),
     (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20),
     _words("candles"),
@@ -110,14 +110,14 @@ PERMIT_SECONDS = Metric(
 )
 PERMITS_LOST = Metric(
     "permits_lost_total",
-    "Permits not had: void ones are asked for again, refused ones are too far, the key is stopped, the exchange gone",
+    "Permits not granted: void (asked again), refused (too long a wait), stopped (key refused), gone (exchange away)",
     ("reason",),
     known=_words("void", "refused", "stopped", "gone"),
 )
 CANDLES_MERGED = Metric(
     "merged_candles_total",
-    "Fetched or loaded candles by what the merge did; present and differing ones were there, changed ones took "
-    "another's place, rewritten ones that of a verified one, refused ones were too old",
+    "Fetched or loaded candles by outcome of the merge: inserted, present (the same was there), differing (another was "
+    "kept), changed (replaced another), rewritten (replaced a verified one), refused (too old)",
     ("outcome",),
     known=_words("inserted", "present", "differing", "changed", "rewritten", "refused"),
 )
@@ -129,15 +129,14 @@ MEMBERS_REMOVED = Metric(
 )
 SLOTS_JUDGED = Metric(
     "judged_slots_total",
-    "Slots by what an answer said of them: absent (no candle), late (absent in an earlier one), doubted (other values)",
+    "Slots by verdict of an answer: absent (no candle), late (absent in an earlier answer), doubted (other values)",
     ("verdict",),
     known=_words("absent", "late", "doubted"),
 )
 SUMS = Metric(
     "summed_candles_total",
-    "Candles by what the sums of finer ones said: verified (no request), differed (asked for), audited (agreed, and "
-    "asked for all the same), audit_differed (unlike the exchange's though they agreed), disagreed (the exchange "
-    "disagrees with itself)",
+    "Candles compared with sums of finer ones: verified (no request), differed (asked for), audited (agreed, but asked "
+    "for), audit_differed (agreed, but unlike the exchange's), disagreed (the exchange disagrees with itself)",
     ("outcome",),
     known=_words("verified", "differed", "audited", "audit_differed", "disagreed"),
 )
@@ -161,7 +160,7 @@ REDIS_ERRORS = Metric(
 )
 TICKS = Metric(
     "ticks_total",
-    "Ticks of a job by how each ended",
+    "Ticks of a job by outcome",
     ("job", "outcome"),
     known=tuple(
         (job, outcome)
@@ -178,13 +177,13 @@ RUN_SECONDS = Metric(
 )
 PASS_GAPS = Metric(
     "gaps_total",
-    "Runs of missing slots that passes found, and those filled whole",
+    "Gaps that passes found, and gaps that they filled as a whole",
     ("job", "outcome"),
     known=tuple((job, outcome) for job in _JOBS for outcome in ("found", "filled")),
 )
 PASS_SLOTS = Metric(
     "slots_total",
-    "Slots by what passes found and did",
+    "Slots that passes found or changed, by outcome",
     ("job", "outcome"),
     known=tuple((job, outcome) for job in _JOBS for outcome in SLOT_OUTCOMES),
 )

@@ -113,7 +113,7 @@ class BudgetStatus(_Record):
         wait_ms: How long a new request would wait.
         paused_ms: Time left of a pause that the exchange asked for.
         breaker: `closed`: all requests are sent. `probing`, after trouble: one request is sent at a time. `gone`: the
-            same, and other requests are refused instead of waiting. `stopped`: none is sent, the key was refused.
+            same, and others wait only until the next probe fails. `stopped`: none is sent, the key was refused.
         trouble: HTTP status of the last trouble; 0 if there was none, or no answer.
         stopped_ms: Time left of a stop.
     """

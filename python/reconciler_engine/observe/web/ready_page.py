@@ -43,7 +43,7 @@ class Trouble(NamedTuple):
 def ready_page(
     report: Report | None, found: Sequence[ReadinessCheck], trouble: Trouble, *, live: bool = False
 ) -> bytes:
-    """Return the page of the feeder and of the series that are not ready: why, since when, and the cure."""
+    """Return the page of the series that are not ready (why, since when, the cure), and of the feeder's state."""
     engine = None if report is None else report.engine
     if trouble.unready is None or trouble.feeder is None:
         body = [banner(found), element("p", f"Redis does not say what is ready: {trouble.error}", class_="bad")]

@@ -52,7 +52,7 @@ class PageReads(Protocol):
         """Return the state of each series when a pass last looked."""
 
     async def read_trouble(self) -> Trouble:
-        """Return the series that are not ready at this moment."""
+        """Return the series that are not ready at this moment, and the feeder's state."""
 
     async def read_picture(self, names: Sequence[str], window: str) -> Picture:
         """Return the current slots of these series over a window, a key of `coverage_page.WINDOWS`."""

@@ -42,7 +42,7 @@ class Slots(NamedTuple):
 
 
 class Changed(NamedTuple):
-    """An entry of the journal: the instant (ms UTC), slots, reason and author of a change, the old and new member."""
+    """An entry of the journal: instant (ms UTC), slots, reason and author of a change, and its old and new member."""
 
     at: int
     slots: str
