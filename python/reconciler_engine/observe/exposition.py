@@ -237,7 +237,7 @@ def _gauge(name: str, text: str, value: float) -> Family:
 
 
 def _gauges(name: str, text: str, labels: str, values: Mapping[_Value, float]) -> Family:
-    """Return a gauge with one value for each combination of label values; `labels` are names between spaces."""
+    """Return a gauge with one value for each combination of label values; `labels` are separated by spaces."""
     family = GaugeMetricFamily(PREFIX + name, text, labels=labels.split())
     for value, number in values.items():
         family.add_metric([value] if isinstance(value, str) else value, number)

@@ -1,4 +1,4 @@
-"""`coverage`: a picture of all slots, and the cost of filling them."""
+"""`coverage`: draws the states of all slots, and plans the requests that would fill them."""
 
 from __future__ import annotations
 
