@@ -1,4 +1,4 @@
-"""Trade on bars that can be trusted alone: an asyncio bot beside a running engine.
+"""An asyncio bot beside a running engine that trades only on bars that can be trusted.
 
 python asyncio_bot.py REDIS_URL BASE_URL SYMBOL TIMEFRAME BARS ROUNDS
 """
@@ -18,7 +18,7 @@ from reconciler_engine import is_ready, permit, wait_ready
 
 
 def fetch(url: str) -> tuple[int, dict[str, str], bytes]:
-    """Ask the exchange, and return the status, headers and body of its answer."""
+    """Send a request to the exchange; return the status, headers and body of the answer."""
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310  the URL is the caller's own
             return answer.status, dict(answer.headers), answer.read()
@@ -27,9 +27,10 @@ def fetch(url: str) -> tuple[int, dict[str, str], bytes]:
 
 
 async def read_ready(client: redis.asyncio.Redis, symbol: str, timeframe: str, bars: int) -> list[Any]:
-    """Return the newest members once they are ready; none where that takes more than a minute.
+    """Return the newest members once they are ready, or an empty list if they are not ready within a minute.
 
-    Two equal reads with a yes in between: the members are those that the gate looked at, even if others change them.
+    The members are read before and after the gate is asked. If both reads are equal, the gate examined these members,
+    although other programs may change the cache at any time.
     """
     while await wait_ready(client, symbol, timeframe, bars, timeout=60):
         key = f"candles:1:1:{symbol}:{timeframe}"
@@ -40,7 +41,7 @@ async def read_ready(client: redis.asyncio.Redis, symbol: str, timeframe: str, b
 
 
 async def trade(client: redis.asyncio.Redis, base_url: str, symbol: str, timeframe: str, bars: int) -> None:
-    """Read bars that are ready, ask the exchange for its time within the engine's budget, and trade."""
+    """Read ready bars, request the exchange's time within the engine's budget, and trade."""
     members = await read_ready(client, symbol, timeframe, bars)
     if not members:
         print("not ready", flush=True)
@@ -57,7 +58,7 @@ async def trade(client: redis.asyncio.Redis, base_url: str, symbol: str, timefra
 
 
 async def main(url: str, base_url: str, symbol: str, timeframe: str, bars: str, rounds: str) -> None:
-    """Trade so many times."""
+    """Trade `rounds` times."""
     async with redis.asyncio.Redis.from_url(url) as client:
         for _ in range(int(rounds)):
             await trade(client, base_url, symbol, timeframe, int(bars))

@@ -1,7 +1,7 @@
-"""The gaps of every series in many Parquet files, by a group-by of Polars: python polars_gaps.py STEP_MS FILE...
+"""Finds the gaps of every series in many Parquet files with Polars: python polars_gaps.py STEP_MS FILE...
 
-The groups of each file become rows of summaries, and the rows of a series join. Only a file at a time is in memory; its
-rows may come in any order.
+A group-by summarises each symbol of a file as one row; then the rows of each symbol are joined. Only one file at a time
+is in memory; its rows may be in any order.
 """
 
 import sys
@@ -14,7 +14,7 @@ from reconciler_engine import GapSummary
 
 
 def summarise(group: pl.DataFrame, step: int) -> pl.DataFrame:
-    """Summarise the column `time` (int64, ms UTC) of the rows of one symbol, as one row."""
+    """Summarise the column `time` (int64, ms UTC) of one symbol's rows as one row."""
     return pl.DataFrame(GapSummary.of(group["time"], step)).with_columns(symbol=pl.lit(group["symbol"][0]))
 
 

@@ -1,7 +1,7 @@
-"""The gaps of one series in many Parquet files, found by Ray: python ray_gaps.py STEP_MS FILE...
+"""Finds the gaps of one series in many Parquet files with Ray: python ray_gaps.py STEP_MS FILE...
 
-Each task summarises a file; summaries are small, and are joined here. `ray.init` takes the address of any cluster
-instead of starting a local one.
+Each task summarises a file; the summaries are small, so this process joins them. To use an existing cluster instead of
+a local one, pass its address to `ray.init`.
 """
 
 import sys
@@ -14,7 +14,7 @@ from reconciler_engine import GapSummary
 
 
 def summarise(path: str, step: int) -> GapSummary:
-    """Summarise the column `time` (int64, ms UTC) of a file, a batch at a time."""
+    """Summarise the column `time` (int64, ms UTC) of a file, one batch at a time."""
     with pq.ParquetFile(path) as file:
         batches = file.iter_batches(columns=["time"])
         return GapSummary.join([GapSummary.empty(step), *(GapSummary.of(batch["time"], step) for batch in batches)])
