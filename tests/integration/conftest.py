@@ -211,8 +211,14 @@ def run_inside(capsys, monkeypatch) -> Iterator[Callable[..., Outcome]]:
                 patch.delenv(name)
             for name, value in settings.items():
                 patch.setenv(name, value)
-            with pytest.raises(SystemExit) as end:
-                app([str(argument) for argument in arguments])
+            # An engine that starts though it should be refused is told to end.
+            late = threading.Timer(LONGEST_S, signal.raise_signal, (signal.SIGTERM,))
+            late.start()
+            try:
+                with pytest.raises(SystemExit) as end:
+                    app([str(argument) for argument in arguments])
+            finally:
+                late.cancel()
         out, err = capsys.readouterr()
         assert isinstance(end.value.code, int | None)
         return Outcome(end.value.code or 0, out, err)
