@@ -49,7 +49,9 @@ _LINE_LIMIT = 4096
 _GZIP = b"\x1f\x8b"
 # Gzip shrinks candle rows to about a tenth of their size, never below a hundredth.
 _MOST_RATIO = 200
-_UNPACKED_BETWEEN_LOOKS = 512 * 1024
+_PACKED_AT_ONCE = 512
+# More than one read may unpack to: gzip's own reads, of 128 KB since Python 3.12, would hide how little was taken.
+_UNPACKED_BETWEEN_LOOKS = 256 * _PACKED_AT_ONCE
 
 
 class _Packed:
@@ -60,8 +62,8 @@ class _Packed:
         self.taken = 0
         self._seen = (0, 0)
 
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size)
+    def read(self, size: int) -> bytes:
+        data = self._file.read(min(size, _PACKED_AT_ONCE))
         self.taken += len(data)
         return data
 
