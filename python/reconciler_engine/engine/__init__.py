@@ -1,1 +1,1 @@
-"""The pass: scan, confirm, plan, fetch, merge, result."""
+"""The reconciliation engine: scheduled passes, their tasks, backfills, and the engine as a library."""

@@ -38,12 +38,12 @@ class AsyncioReconciliationService:
     asyncio.run(main())
     ```
 
-    Lifecycle, ownership and errors are those of `ReconciliationService`, and so are its methods. The thread begins and
-    ends with the block, and the event loop is never held up by the engine's work.
+    Methods, lifecycle, ownership and errors are those of `ReconciliationService`. The thread begins and ends with the
+    block. The engine's work does not block the event loop.
 
-    Cancellation. A call that is cancelled ends in the engine before the cancel goes on. A block that is cancelled does
-    not wait for pages in hand; one that is left in order does, for 20 s at most, and a cancel ends that wait. Where a
-    task of the engine fails, the block is cancelled and raises that failure.
+    Cancellation. A cancelled call raises once the engine has ended it. Leaving the block waits up to 20 s for started
+    pages; a cancellation of the block ends that wait, or skips it. If a task of the engine fails, the block is
+    cancelled and raises that failure.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class AsyncioReconciliationService:
         redis_url: str,
         config: ReconciliationConfig = DEFAULT_RECONCILIATION_CONFIG,
     ) -> None:
-        """Check the settings; arguments and errors are those of `ReconciliationService`, which takes a client, too."""
+        """Check the settings; see `ReconciliationService`, except that Redis is given as a URL only."""
         self._service = ReconciliationService(api_key_id, private_key_pem, redis_url, config)
         self._run: _Run | None = None
 
@@ -102,7 +102,7 @@ class AsyncioReconciliationService:
 
 
 class _Run:
-    """One trio run in a thread, with the service open in it, and the asyncio task whose block it is."""
+    """One trio run in a thread, with the service open in it, on behalf of the asyncio task that opened the block."""
 
     def __init__(self, service: ReconciliationService) -> None:
         self._service = service
@@ -121,7 +121,7 @@ class _Run:
         """Start the thread; return once the service is open.
 
         Raises:
-            BaseException: The error of opening it, once the thread has ended.
+            BaseException: The service could not be opened; the thread has ended.
         """
         self._thread.start()
         try:
@@ -135,10 +135,10 @@ class _Run:
         self._is_inside = True
 
     async def close(self, error: BaseException | None) -> None:
-        """End the service and the thread: in order, or at once where the block was cancelled.
+        """End the service and the thread: with a wait for started pages, or at once if the block was cancelled.
 
         Raises:
-            BaseException: The failure of a task of the engine, in place of the cancel that it was told by.
+            BaseException: A task of the engine failed. Its failure replaces the cancellation that it caused.
         """
         self._is_inside = False
         is_told = isinstance(error, asyncio.CancelledError) and self._ended.done() and self._ended.result() is not None
@@ -150,7 +150,7 @@ class _Run:
             raise failure
 
     async def call(self, method: Callable[[], Awaitable[_T]]) -> _T:
-        """Have the engine's thread await a method; a cancel ends it there first."""
+        """Await a method in the engine's thread; a cancelled call raises after the method has ended there."""
         done: asyncio.Future[_T] = self._loop.create_future()
         scope = trio.CancelScope()
         self._soon(self._begin, method, done, scope)
@@ -171,14 +171,14 @@ class _Run:
         return done.result()
 
     def _soon(self, act: Callable[..., object], *arguments: Any) -> None:
-        """Have the trio run do something soon; where it has ended, `_ended` tells."""
-        # A run that has not begun yet looks at `_is_over` itself.
+        """Schedule a call in the trio run; do nothing if the run has ended."""
+        # A run that has not begun checks `_is_over` when it begins.
         if self._token is not None:
             with suppress(trio.RunFinishedError):
                 self._token.run_sync_soon(act, *arguments)
 
     async def _end(self, *, in_order: bool) -> None:
-        """Wait until the thread has ended; a cancel meanwhile makes it end at once, and goes on then."""
+        """Wait until the thread has ended; a cancellation hastens that end and is raised after it."""
         cancelled: asyncio.CancelledError | None = None
         self._is_over = not in_order
         self._soon(self._leaving.set if in_order else self._life.cancel)
@@ -193,7 +193,7 @@ class _Run:
             raise cancelled
 
     def _main(self) -> None:
-        """Be the thread: run the service until it is left, and tell how that ended."""
+        """Run the service in this thread until the block is left; report its failure or None to the event loop."""
         failure: BaseException | None = None
         try:
             trio.run(self._serve)
@@ -238,7 +238,7 @@ class _Run:
             self._host.cancel()
 
     def _tell(self, act: Callable[..., object], *arguments: Any) -> None:
-        """Have the event loop do something soon."""
+        """Schedule a call in the event loop."""
         self._loop.call_soon_threadsafe(act, *arguments)
 
 

@@ -1,4 +1,4 @@
-"""The stores and settings that all work of an engine in one scope goes by, over one Redis client."""
+"""The stores and settings that all work of an engine in one scope uses, over one Redis client."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from reconciler_engine.store.tasks import TaskQueue
 class BaseParts:
     """Stores and settings of one scope.
 
-    `share` is the part of the budget of `bucket` that verification may take, `identity` that of the key to sign with,
-    None without one. The client is the owner's to close.
+    `share` is the part of the budget of `bucket` that verification may take. `identity` names the key that signs
+    requests; None where they are unsigned. The caller closes the client.
     """
 
     client: TrioRedis
@@ -45,12 +45,12 @@ class BaseParts:
 
     @property
     def keys(self) -> CandleKeys:
-        """The candle keys as a whole."""
+        """Access to all candle keys of the scope."""
         return CandleKeys(self.client, self.scope)
 
     @property
     def outages(self) -> Outages:
-        """A search for stretches without candles."""
+        """Search for intervals in which no series has candles."""
         return Outages(self.client, self.scope)
 
     @property

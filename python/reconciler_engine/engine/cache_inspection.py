@@ -1,4 +1,4 @@
-"""The inspection of cached series: every slot from the oldest member on, its bars, and the gate's answer."""
+"""The inspection of cached series: every slot from the oldest member on, the bars' values, and the ready gate."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from reconciler_engine.planning.window import closed_before
 from reconciler_engine.store.ready_question import Readiness
 
 READY_BARS = 100
-"""Newest bars of which the gate's judgement is told, if there are so many."""
+"""Most newest bars that the ready gate is asked about."""
 
 AHEAD_MS = 600_000
-"""How far ahead of the exchange's clock a writer's may be, as in the gate's script."""
+"""How far a feeder's clock may be ahead of the exchange's (ms), as in the gate's script."""
 
 _NO_SLOT = Interval(0, 0)
 _WITH_CANDLE = (State.PRESENT, State.UNVERIFIED, State.SUSPECT)
@@ -36,21 +36,21 @@ _ByState = defaultdict[str, list[Interval]]
 
 @dataclass(slots=True)
 class InspectedCache:
-    """One series in the cache.
+    """Findings of the inspection of one cached series.
 
     Attributes:
         series: The series.
-        slots: Closed slots from its oldest member on; empty where it has none.
+        slots: Closed slots from the oldest member on; empty for a series without members.
         states: Number of slots in each state.
-        missing: Slots without a candle that nothing proves empty.
-        suspect: Slots of candles that the exchange disagrees with, those of `contested` left out.
+        missing: Slots without a candle and without a proof that they are empty.
+        suspect: Slots of candles that the exchange disagrees with, without those in `contested`.
         contested: Slots of candles that repair leaves alone.
         duplicates: Number of slots that several candles share.
         malformed: Number of members that are not candles of the series.
-        verified_since: When the verification that lies furthest back was made (ms UTC); None without any.
-        readiness: How its newest bars stand for the gate; None without slots.
-        flaws: Its flaws, errors first.
-        error: Why the series could not be read; then the rest was read before.
+        verified_since: Instant of the oldest verification (ms UTC); None if no candle is verified.
+        readiness: Answer of the ready gate for the newest bars; None for a series without slots.
+        flaws: Flaws of the series, errors first.
+        error: Why the series could not be read to its end; the other fields then hold only the part read before.
     """
 
     series: Series
@@ -73,13 +73,13 @@ class InspectedCache:
 
 
 class CacheInspector:
-    """Inspects series of one scope; reads Redis alone, a page's slots at a time."""
+    """Inspects series of one scope: reads Redis, one page of slots at a time, and sends no requests."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
     async def inspect(self, series: Series) -> InspectedCache:
-        """Inspect a series; an error that is its own is told in the answer.
+        """Inspect a series; an error that concerns only this series is returned in `error`.
 
         Raises:
             StoreUnavailable: Redis cannot be reached or did not answer in time.
@@ -116,9 +116,9 @@ class CacheInspector:
         return Interval(stop if oldest is None else min(series.timeframe.floor(oldest), stop), stop)
 
     async def _pass_hole(self, found: InspectedCache, slots: _ByState, start: int, known: Interval) -> int:
-        """Count the slots from `start` on as missing up to the next member or evidence; return where those begin.
+        """Count the slots from `start` to the next member or evidence as missing; return the end of that hole.
 
-        A member with a time of another unit lies decades before the others: all slots between them are missing.
+        The hole can span decades: a member whose time is in seconds instead of milliseconds lies that far back.
 
         Raises:
             StoreError: The key cannot be read.
@@ -137,14 +137,14 @@ class CacheInspector:
         return hole.stop
 
     async def _look(self, found: InspectedCache, bars: BarScan, slots: _ByState, part: Interval) -> None:
-        """Add some slots to those that were looked at.
+        """Inspect the slots of `part` and add them to the findings.
 
         Raises:
-            StoreError: They cannot be read.
+            StoreError: The slots cannot be read.
         """
         series, step = found.series, found.series.timeframe.step_ms
         store, evidence = self._parts.store, self._parts.evidence
-        # Live writers leave holes of a moment among the newest slots alone.
+        # Only among the newest slots can a live writer leave a hole for a moment.
         confirm_ms = CONFIRM_MS if part.stop == found.slots.stop else 0
         (lacks,) = await scan(store, [(series, part)], confirm_ms=confirm_ms, digests=True)
         (known,) = await evidence.read([(series, part)])
@@ -167,10 +167,10 @@ class CacheInspector:
         found.verified_since = min(filter(None, (found.verified_since, *instants)), default=None)
 
     async def _look_ahead(self, found: InspectedCache, bars: BarScan) -> None:
-        """Count members of bars that no clock has reached: readers of the newest members take them for candles.
+        """Count members in the future as malformed: readers of the newest members would take them for candles.
 
         Raises:
-            StoreError: They cannot be read.
+            StoreError: The members cannot be read.
         """
         timeframe = found.series.timeframe
         start = found.slots.stop + timeframe.step_ms + AHEAD_MS
@@ -201,7 +201,7 @@ class CacheInspector:
 
 
 def _page(slots: Interval, start: int, step: int) -> Interval:
-    """Return the slots from `start` to the next border of pages, where blocks of digests end, too."""
+    """Return the slots from `start` to the next page border, which is also a border of digest blocks."""
     size = PAGE_SLOTS * step
     return Interval(start, min(start - start % size + size, slots.stop))
 

@@ -1,4 +1,4 @@
-"""The feed of changes: changes of a cache by engines since a reader last asked."""
+"""The feed of changes: what engines changed in a cache since a reader last asked."""
 
 from __future__ import annotations
 
@@ -54,19 +54,20 @@ def changes(
 ) -> PendingAnswer[ChangeBatch] | ChangeBatch:
     """Return the engines' changes in all series after a cursor, and the cursor to go on from.
 
-    A reader that was away gets all that is still kept, in order for each series: the newest thousand writes of each,
-    for 30 days. Where some fell out, a change of the kind `lost` comes before the next one: read that series anew. Keep
-    the cursor once the changes are dealt with; a reader that dies before gets them again. A writer that dies between
-    its write and the word of it delays that change by a minute at most.
+    Redis keeps the newest thousand writes of each series for 30 days; a reader gets them in the order of each series.
+    Where writes have been dropped unread, a change of the kind `lost` comes first: read the cache of that series again.
+    Store the cursor after handling the changes; a reader that dies before that gets the same changes again. If a
+    writer dies between its write and the entry in the feed, that change comes up to a minute late.
 
-    Told are the engines' own writes: candles added, changed and removed, verified slots, and proofs given and
-    retracted. The feeder's candles are not, nor those that its cap or a key's life drops.
+    The feed has the engines' own writes: candles added, changed and removed, verified slots, and proofs given and
+    retracted. It leaves out the feeder's candles, and candles dropped by the feeder's cap or a key's expiry.
 
     Args:
-        redis: As that of `is_ready`.
-        cursor: That of an answer before; None for all that is kept. An opaque text.
-        limit: Most writes of a series that come at once, at least 1; no further series are read past so many changes.
-        wait_s: How long to wait for the first change where there is none (s), an hour at most.
+        redis: The client, as for `is_ready`.
+        cursor: Cursor of an earlier answer, an opaque text; None for all changes that are kept.
+        limit: Most writes of one series in an answer, at least 1. Once an answer has so many changes, further series
+            are left for the next call.
+        wait_s: Longest wait for a first change (s), an hour at most.
         base_url: As the engine's setting.
         user_id: As the engine's setting.
         exchange_id: As the engine's setting.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from reconciler_engine.coinbase.client import CoinbaseClient
 
 MEASURE_EVERY_S = 3_600
-"""The exchange's clock is compared with Redis' at each start, hourly, and when in doubt, by one process of all."""
+"""Interval of the comparison of the exchange's clock with Redis'; it is also made at each start and when in doubt."""
 
 _KEPT_S = 2 * MEASURE_EVERY_S
 _RETRY_S = 60
@@ -42,23 +42,27 @@ class SharedClock(ServerClock):
         self._doubted_at = -inf
 
     async def now(self) -> int:
-        """Return the instant of a pass (ms UTC): neither clock has passed it."""
+        """Return the present instant (ms UTC) by the clock that is behind: Redis' or the exchange's."""
         return await self.redis_now() + min(0, await self.skew_ms() or 0)
 
     async def doubt(self) -> None:
-        """Have the exchange's offset measured at the next look: a start, a clock that jumped, rows newer than now.
+        """Have the exchange's offset measured at the next check of any process.
+
+        Called at a start, after a jump of a clock, and for rows that are newer than now.
 
         Raises:
-            StoreError: Redis did not do it.
+            StoreError: Redis did not do its part.
         """
         if trio.current_time() - self._doubted_at >= _RETRY_S / 2:
             self._doubted_at = trio.current_time()
             await self._turn.end()
 
     async def check(self, latest: int, at: int) -> None:
-        """Doubt the offset where the exchange told of an instant, `latest`, well after the `at` of a pass (ms UTC).
+        """Doubt the offset if an answer's latest instant lies more than 2 s after the exchange's present time.
 
-        A clock of the exchange that is known to be ahead tells of later instants in each answer; they raise no doubt.
+        Args:
+            latest: Latest instant in an answer of the exchange (ms UTC).
+            at: Instant of the pass that asked (ms UTC); an answer that is not 2 s later is not examined.
 
         Raises:
             StoreError: Redis did not do its part.
@@ -70,7 +74,7 @@ class SharedClock(ServerClock):
             await self.doubt()
 
     async def _has_jumped(self) -> bool:
-        """Whether Redis' clock has gone otherwise than time has since the look before; the offset is in doubt then."""
+        """Whether Redis' clock jumped since the last call, by the monotonic clock; if so, the offset is in doubt."""
         before, self._seen = self._seen, (trio.current_time(), await self.redis_now())
         if before is None:
             return False
@@ -82,11 +86,10 @@ class SharedClock(ServerClock):
         return True
 
     async def measure_when_due(self, source: CoinbaseClient, bucket: TokenBucket) -> None:
-        """Measure the exchange's offset if nobody did within the hour, or it is in doubt; one process of all does it.
+        """Measure the exchange's offset if it is over an hour old or in doubt; only one process of all does so.
 
-        An exchange that does not answer, or has sent everybody back for long, is logged and asked again a minute
-        later; passes use Redis' clock alone until then. The request waits for a permit like any other, and a refusal
-        for rate holds for everybody.
+        If the exchange does not answer, or the budget gives no permit, that is logged and tried again a minute later.
+        The request waits for a permit like any other, and a rate limit in its answer holds for all processes.
         """
         is_mine = await self._turn.take(_RETRY_S)
         if await self._has_jumped() and not is_mine:

@@ -1,4 +1,4 @@
-"""Changes of evidence by an operator, who sets the state of a range of slots, or forgets it."""
+"""Changes of evidence by an operator: sets the state of a range of slots, accepts its candles, or forgets findings."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from reconciler_engine.store.retention import Retention, days_kept
 
 
 class EvidenceEdit(NamedTuple):
-    """The outcome of a change by hand.
+    """Numbers of slots that an operator's change did and did not reach.
 
     Attributes:
         changed: Slots changed.
-        left_out: Slots of the range that it does not concern, since they hold a candle, or none to accept.
+        left_out: Slots of the range left unchanged: those with a candle for `mark_slots`, those without exactly one
+            for `accept_candles`.
     """
 
     changed: int
@@ -41,22 +42,22 @@ async def mark_slots(
     *,
     by: str,
 ) -> EvidenceEdit:
-    """Say that slots are `EMPTY`, `HALTED` or `UNLISTED`, for good, where they hold no candle; journalled.
+    """Mark the slots without a candle permanently `EMPTY`, `HALTED` or `UNLISTED`, and note that in the journal.
 
-    A candle that comes at the same moment wins all the same, with the next answer that has it.
+    A candle that is written at the same moment stays; the next answer that has it removes the finding.
 
     Args:
         candles: The cache.
         evidence: The ledgers.
         series: Series of the slots.
-        slots: On the grid, closed and kept.
-        state: Their state.
+        slots: Closed slots within the retention, ends on the grid.
+        state: New state of the slots.
         retention: Bounds on the candles that the cache keeps.
-        at: When it was said (ms UTC).
+        at: Instant of the change (ms UTC).
         by: Author of the change.
 
     Raises:
-        StoreError: The cache could not be read or written, or the ledger kept changing: nothing was done.
+        StoreError: The cache could not be read or written, or the ledger kept changing; nothing was changed.
     """
     step = series.timeframe.step_ms
     absent = await _absent(candles, series, slots)
@@ -78,13 +79,13 @@ async def accept_candles(
     *,
     by: str,
 ) -> EvidenceEdit:
-    """Accept the candles of slots until they change, against any answer of the exchange; journalled.
+    """Accept the candles of slots until they change, whatever the exchange answers; note that in the journal.
 
-    Slots without a candle, and those with several, are left out. The arguments are those of `mark_slots`.
+    Slots without a candle, and slots with several, are left out. The arguments are those of `mark_slots`.
 
     Raises:
-        ValueError: The series would have more accepted candles than it can.
-        StoreError: The cache could not be read or written, or it kept changing: nothing was done.
+        ValueError: The series would have more accepted candles than allowed.
+        StoreError: The cache could not be read or written, or it kept changing; nothing was changed.
     """
     step = series.timeframe.step_ms
     members: dict[int, bytes] = {}
@@ -113,7 +114,7 @@ async def accept_candles(
 async def forget_slots(
     evidence: EvidenceStore, series: Series, slots: Interval, retention: Retention, at: int, *, by: str
 ) -> EvidenceEdit:
-    """Forget the findings on slots; journalled. The next pass asks for those that hold no candle.
+    """Delete the findings on slots, and note that in the journal; the next pass asks for those without a candle.
 
     Raises:
         StoreError: As `mark_slots`.
@@ -140,7 +141,7 @@ async def _absent(candles: CandleStore, series: Series, slots: Interval) -> Inte
 
 
 def _known_slots(known: Knowledge, interval: Interval, step: int) -> Intervals:
-    """Return the slots of an interval of which anything is known."""
+    """Return the slots of an interval with a finding, a noted existence or an accepted candle."""
     found = known.ledger.where(interval, lambda _: True) | known.exists
     return (found | Intervals.of_slots(sorted(known.accepted), step)) & interval
 

@@ -1,4 +1,4 @@
-"""The forecast: requests of the next run of each job, were it now. Asks and changes nothing."""
+"""The forecast: requests of the next run of each job, if it ran now. Sends no request and writes nothing."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class JobForecast:
     """The next run of a job.
 
     Attributes:
-        job: Its name.
-        at: When its tick is (ms UTC); None where its schedule has no more.
-        requests: Requests it would send, references and second looks not counted.
-        duration_ms: How long they take at the budget, were it alone to use it; of the verify run at its share.
+        job: Name of the job.
+        at: Instant of the next tick (ms UTC); None if the schedule has no more ticks.
+        requests: Number of requests, without those for references and second looks.
+        duration_ms: Time that the requests take at the full rate of the budget; for the verify run, of its share.
     """
 
     job: str
@@ -51,11 +51,11 @@ class SeriesForecast:
     Attributes:
         symbol: Product id.
         timeframe: Name of the timeframe.
-        missing: Slots without a candle that nothing proves empty, in reach of the full pass.
-        unverified: Candles among the newest ones that are not verified.
-        due_at: When the verify run asks for them at the latest (ms UTC); None where there is none.
-        requests: Requests by job; jobs without one are left out.
-        error: Why the series cannot be read, or None.
+        missing: Slots in the window of the full pass without a candle and without a proof that they are empty.
+        unverified: Number of unverified candles among the newest ones.
+        due_at: Latest instant at which the verify run asks for these (ms UTC); None if all are verified.
+        requests: Number of requests by job, without jobs that send none.
+        error: Why the series cannot be read; None if it was read.
     """
 
     symbol: str
@@ -69,7 +69,7 @@ class SeriesForecast:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Work of the next run of each job at `at` (ms UTC), the series with something to do, and the scrub's work."""
+    """Work of the next run of each job as of `at` (ms UTC): by job, by series with work, and that of the scrub."""
 
     at: int
     jobs: tuple[JobForecast, ...]
@@ -78,10 +78,10 @@ class Forecast:
 
 
 async def forecast(parts: Parts, series: Sequence[Series]) -> Forecast:
-    """Return the requests of the next gap scan, full pass and verify run over series, as they stand now.
+    """Return the requests of the next gap scan, full pass and verify run over the present state of series.
 
-    The verify run is that over the newest `VERIFY_BARS` bars of all series; older bars have the rest of its share. Bars
-    that can follow from finer ones are taken to do so.
+    For the verify run only the newest `VERIFY_BARS` bars of each series are considered; older bars get the rest of its
+    share. A bar that can be proved by the sum of finer ones is assumed to be.
 
     Raises:
         StoreUnavailable: Redis cannot be reached.
@@ -121,7 +121,7 @@ async def forecast(parts: Parts, series: Sequence[Series]) -> Forecast:
 
 
 async def scrub_load_of(parts: Parts, series: Sequence[Series]) -> ScrubLoad | None:
-    """Return the load of comparing kept candles again; None where none are kept for good, or compared again.
+    """Return the load of comparing kept candles again; None if candles are not kept for good, or the scrub is off.
 
     Raises:
         StoreUnavailable: Redis cannot be reached.
@@ -142,7 +142,7 @@ def _verify_run(
     per_minute: float,
     config: ReconciliationConfig,
 ) -> dict[Series, Intervals]:
-    """Return the slots that a verify run over the newest slots would ask for; the `quick` ones are the gap scan's."""
+    """Return the slots that a verify run would ask for in the `newest` windows; gaps in `quick` are the gap scan's."""
     rules, others, looks = config.verify_rules, {}, {}
     for one in series:
         window = newest[one.series]
@@ -169,7 +169,7 @@ def _verify_run(
 
 
 def _left_by_sums(series: Series, look: Look, finer: SurveyedSeries | None, now: int, rules: VerifyRules) -> Intervals:
-    """Return the candles that will be asked for, were all others equal to the sums of their finer ones."""
+    """Return the candles that must be asked for even if all candles with finer ones are equal to their sums."""
     step = series.timeframe.step_ms
     wanted = rules.settled(look.unverified, now, step)
     if finer is None or look.urgent:

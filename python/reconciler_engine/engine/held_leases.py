@@ -1,4 +1,4 @@
-"""The leases that this engine holds: at most one a job, refreshed until it is given back or somebody else has it."""
+"""The leases that this engine holds: at most one a job, refreshed until it is released or another engine takes it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class HeldLease:
-    """A lease of ours; `scope` is around all that runs under it, cancelled where somebody else has it now."""
+    """A held lease; `scope` encloses the work under it and is cancelled once another engine has taken the lease."""
 
     lease: Lease
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
@@ -29,7 +29,7 @@ class HeldLeases:
     """Holds leases for the length of blocks; `keep` must run beside them."""
 
     def __init__(self, leases: JobLeases, jobs: Sequence[str], *, refresh_s: float) -> None:
-        """Make a keeper of these jobs' leases, which refreshes each every `refresh_s`."""
+        """Make a keeper of the leases of `jobs`, which refreshes each lease every `refresh_s`."""
         self._leases = leases
         self._jobs = jobs
         self._refresh_s = refresh_s
@@ -37,14 +37,14 @@ class HeldLeases:
         self._taking: set[str] = set()
 
     def of(self, job: str) -> HeldLease:
-        """Return the lease of a job that is held."""
+        """Return the held lease of a job."""
         return self._held[job]
 
     @asynccontextmanager
     async def hold(self, job: str, tick: str | None) -> AsyncIterator[HeldLease | None]:
-        """Hold a job's lease for the length of a block; give None where that cannot be.
+        """Hold a job's lease for the length of a block; give None if it cannot be had.
 
-        `tick` names an occasion to run the job that must be run once among all nodes.
+        `tick` names a tick of the schedule that only one engine may run; None for a run outside the schedule.
 
         Raises:
             StoreError: Redis did not answer.
@@ -57,7 +57,7 @@ class HeldLeases:
                 await _give_back(job, partial(self._leases.release, self._held.pop(job).lease))
 
     async def take_again(self, job: str) -> HeldLease | None:
-        """Take a lease anew inside the block that holds it; give None where somebody else has it now.
+        """Take a lease again inside the block that holds it; return None if another engine has it now.
 
         Raises:
             StoreError: Redis did not answer.
@@ -69,14 +69,14 @@ class HeldLeases:
         return None if lease is None else self._held[job]
 
     async def keep(self) -> None:
-        """Refresh the leases until cancelled; then give back those of every job."""
+        """Refresh the leases until cancelled; then release those of every job."""
         try:
             while True:
                 await trio.sleep(self._refresh_s)
                 for held in tuple(self._held.values()):
                     await self._refresh(held)
         finally:
-            # Taken by a command that arrived after we gave it up.
+            # Redis may have granted a lease to a call that we no longer waited for.
             for job in self._jobs:
                 await _give_back(job, partial(self._leases.leave, job))
 
@@ -85,7 +85,7 @@ class HeldLeases:
             return None
         self._taking.add(job)
         try:
-            # Not to be cancelled in the middle: whether it is ours would be unknown. Bounded by the client.
+            # Shielded: after a cancelled call it would be unknown whether the lease is ours. The client bounds it.
             with trio.CancelScope(shield=True):
                 lease = await self._leases.take(job, tick)
         finally:
@@ -100,7 +100,7 @@ class HeldLeases:
             if not await self._leases.refresh(held.lease):
                 held.scope.cancel()
         except StoreError as error:
-            # Another holder since then is found out when Redis is back; until then nothing can be written.
+            # A new holder is noticed once Redis is back; until then this engine cannot write anyway.
             _logger.info("lease not refreshed", extra={"job": held.lease.job, "error": str(error)})
 
 

@@ -1,4 +1,4 @@
-"""Series as they stand at this moment, for the pages: read as a pass reads, a bounded part at a time."""
+"""The present state of series, for the web pages: read in bounded parts, as a pass reads."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ _DUE_TOLD = 5
 
 
 class LivePicture:
-    """Reads series for the pages by the settings of an engine; changes and asks nothing."""
+    """Reads series for the web pages by the settings of an engine, without changes or requests."""
 
     def __init__(self, client: TrioRedis, engine: EngineStatus, settings: Mapping[str, Any]) -> None:
-        """Make a reader; `settings` are those of the engine that a pass goes by.
+        """Make a reader; `settings` are those of the engine's passes.
 
         Raises:
-            ValueError: They are of another version.
+            ValueError: The settings are of another version.
         """
         self._config = ReconciliationConfig.model_validate(settings)
         self._engine = engine
         self._parts = make_parts(self._config, client, owns_server=False, consumer="")
 
     async def picture(self, series: Sequence[Series], window: str) -> Picture:
-        """Return how series stand in a window of `WINDOWS`, and the plan for them.
+        """Return the states of series in a window named in `WINDOWS`, and the plan of requests for them.
 
         Raises:
             StoreError: Redis did not answer.
@@ -120,7 +120,7 @@ def _strip(one: SurveyedSeries) -> Strip:
 
 
 def _since(one: SurveyedSeries, step: int) -> int | None:
-    """Return the close of the oldest slot in the way; None where a fault hides how the slots stand."""
+    """Return the close of the oldest slot that makes the series unready; None if it has none or cannot be read."""
     if one.error is not None:
         return None
     starts = [each.start for each in one.states if each.state in _TROUBLES]
@@ -129,7 +129,7 @@ def _since(one: SurveyedSeries, step: int) -> int | None:
 
 
 def _slots(one: SurveyedSeries, verified: Mapping[int, Verified]) -> Iterator[Slots]:
-    """Yield the slots in the order of time, those together of which the same is known."""
+    """Yield the slots in the order of time, grouped where neighbours have the same state and facts."""
     step, ledger = one.series.timeframe.step_ms, one.known.ledger
 
     def facts(state: State, at: int) -> tuple[str, str, int | None, int | None]:

@@ -1,4 +1,4 @@
-"""Looks beside the passes, now and then: at the feeder's newest candles, and for symbols that were unknown."""
+"""Periodic checks beside the passes: the feeder's newest candles, and symbols that the exchange did not list."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _logger = logging.getLogger(__name__)
 
 
 async def look_often(look: Callable[[ScheduledPasses], Awaitable[None]], passes: ScheduledPasses, every_s: int) -> None:
-    """Have a look every so many seconds, until cancelled; one that Redis fails is made up for by the next."""
+    """Call `look` every `every_s` seconds until cancelled; an error of Redis is logged, and the next call is made."""
     while True:
         try:
             await look(passes)
@@ -39,7 +39,7 @@ async def look_at_feeder(passes: ScheduledPasses) -> None:
 
 
 async def take_up_listed(passes: ScheduledPasses) -> None:
-    """Let passes take up the unknown symbols that the product list in Redis names; workers keep it, each hour.
+    """Add unknown symbols to the passes once the product list in Redis has them; workers refresh the list hourly.
 
     Raises:
         StoreError: Redis did not answer.

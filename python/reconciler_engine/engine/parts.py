@@ -1,4 +1,4 @@
-"""Building the engine's parts over one Redis client: those of a worker, of a pass, of a backfill."""
+"""Builds the engine's parts over one Redis client: the parts of a worker, a pass and a backfill."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 class Parts(BaseParts):
-    """The stores of one scope with the workers and directors over them; these are built once, when first asked for."""
+    """The stores of one scope, and the workers and directors that use them."""
 
     @cached_property
     def reconciler(self) -> Reconciler:
@@ -54,23 +54,23 @@ class Parts(BaseParts):
 
     @property
     def reach(self) -> Reach:
-        """A walk back over the candles, as far as they are whole."""
+        """Finder of how far back the candles are complete."""
         return Reach(self)
 
     @property
     def second_looks(self) -> SecondLooks:
-        """Proofs of candles by the sums of finer ones, and looks at those that the exchange has otherwise."""
+        """Proofs of candles by sums of finer ones, and second requests for candles that differ from the exchange's."""
         timeframes = [Timeframe(name) for name in self.config.timeframes]
         sums = SumProofs(self.store, self.evidence, timeframes, self.retention)
         return SecondLooks(sums, Disagreements(self.client, self.scope))
 
     @property
     def older_bars(self) -> OlderBars:
-        """A walk over the bars that the verify run does not look at each time."""
+        """Walk over the bars that are too old for each verify run to examine."""
         return OlderBars(self.keys, self.evidence, Cursor(self.client, self.scope, "verify"))
 
     def scrub(self, memory: ScrubMemory) -> Scrub:
-        """A search for the candles that were compared longest ago."""
+        """Make a search for the candles that were compared longest ago."""
         cursor = Cursor(self.client, self.scope, "scrub")
         return Scrub(self.keys, self.evidence, cursor, self.config.scrub_days, memory)
 
@@ -85,7 +85,7 @@ class Parts(BaseParts):
         return BackfillDirector(self)
 
     def worker(self, source: CoinbaseClient | None) -> Worker:
-        """A worker; without `source` one that scans only."""
+        """Make a worker; without `source` it takes scan tasks only."""
         redis = RedisRetry()
         fetcher = None if source is None else PageFetcher(self, source, redis)
         return Worker(self.queue, self.store, self.evidence, fetcher, redis)
@@ -106,8 +106,8 @@ async def open_parts(
         config: The settings.
         redis_url: Where the cache is.
         owns_server: Whether the server is the embedded one, whose keys the engine itself caps.
-        identity: Under which requests are signed; None where they are not.
-        consumer: Name of the worker that takes tasks, unique among all; None for a new name.
+        identity: Identity whose key signs requests; None where they are unsigned.
+        consumer: Unique name of the worker that takes tasks; None for a new name.
     """
     consumer = consumer or consumer_name()
     async with TrioRedis.from_url(redis_url) as client:
@@ -122,7 +122,7 @@ def make_parts(
     consumer: str,
     identity: Identity | None = None,
 ) -> Parts:
-    """Build the parts over a client, which stays the caller's; `consumer` takes tasks and is unique among all."""
+    """Build the parts over a client that the caller closes; `consumer` is the unique name of a taker of tasks."""
     scope = scope_of(config)
     return Parts(
         client=client,
@@ -149,10 +149,10 @@ def scope_of(config: ReconciliationConfig) -> Scope:
 def _make_bucket(
     config: ReconciliationConfig, client: TrioRedis, scope: Scope, identity: Identity | None, node: str
 ) -> TokenBucket:
-    """Build a share in the budget of all engines that the exchange takes for one, over all scopes."""
+    """Build the bucket of the budget that all engines share whose requests the exchange counts together."""
     name = budget_name(config, identity)
     breaker = f"{name}:breaker" if identity is None else f"breaker:{identity.key}"
-    # Engines of before kept a bucket a scope, and knew one layout.
+    # Earlier versions kept one bucket per scope and had one layout; its state is taken over.
     before = replace(scope, layout=Layout.USER)
     return TokenBucket(
         bucket_script(client, {scope.shared_key(one): before.key(one) for one in (name, breaker)}),
@@ -166,14 +166,14 @@ def _make_bucket(
 def _make_share(
     config: ReconciliationConfig, client: TrioRedis, scope: Scope, identity: Identity | None
 ) -> TokenBucket:
-    """Build a share in the part of that budget that verification may take."""
+    """Build the bucket of the part of the budget that verification may take."""
     budget = config.budget(signed=identity is not None).share(config.verify_share)
     key = scope.shared_key(f"{budget_name(config, identity)}:verify")
     return TokenBucket(bucket_script(client), key, budget, is_measured=False)
 
 
 def budget_name(config: ReconciliationConfig, identity: Identity | None) -> str:
-    """Return the name of the budget that requests count against: the key's, else that of the address they leave by."""
+    """Return the name of the budget of requests: that of the signing key, else that of the outgoing address."""
     if identity is not None:
         return f"budget:{identity.name}"
     return "budget:public" if config.egress is None else f"budget:egress:{config.egress}"

@@ -10,14 +10,14 @@ from reconciler_engine.scheduling.events import Event, RunFinished, SlotSkipped,
 
 
 class Ending(NamedTuple):
-    """How a job's latest tick ended, as the metrics call it."""
+    """Outcome of a job's latest tick, under its label in the metrics."""
 
     job: str
     outcome: str
 
 
 def count_event(event: Event) -> Ending | None:
-    """Count a tick that has ended, once; return how, None for one that has only begun."""
+    """Count a tick that has ended and return its outcome; return None for any other event."""
     match event:
         case RunFinished(tick, finished, duration_ms, _):
             RUN_SECONDS.observe(duration_ms / 1_000, tick.job)

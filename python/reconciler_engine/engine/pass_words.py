@@ -1,4 +1,4 @@
-"""A pass in words: the line of the log, and the figures beside it."""
+"""The result of a pass as a log line, and as fields for logs and programs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from reconciler_engine.market.result import ReconciliationResult, SeriesResult
 from reconciler_engine.observe.words import counted, told_slots
 
 CAUSES_TOLD = 10
-"""Causes of errors in a line of the log and in the status, the most frequent ones."""
+"""Most causes of errors that a log line or the status lists, the most frequent first."""
 
 _NAMED = 2
 
 
 def in_words(result: ReconciliationResult) -> str:
-    """Put the result of a pass into a line; with gaps, name the series that had most."""
+    """Describe the result of a pass in one line; if it found gaps, name the series with the most."""
     took = f"{result.duration_ms / 1_000:.1f} s"
     unknown = sum(not row.expected for row in result.series)
     if result.missing or result.filled:
@@ -43,14 +43,14 @@ def in_words(result: ReconciliationResult) -> str:
 
 
 def _gone(result: ReconciliationResult) -> str:
-    """Say how many of the slots that are left belong to products that trade no more."""
+    """Say how many unresolved slots belong to delisted products."""
     left = sum(row.unresolved for row in result.series if row.delisted_at is not None)
     more = f", and {len(result.delisted) - _NAMED} more" if len(result.delisted) > _NAMED else ""
     return f"{left} of those left of products that are delisted: {', '.join(result.delisted[:_NAMED])}{more}"
 
 
 def unexamined(rows: Sequence[SeriesResult]) -> list[str]:
-    """Say of how many series nothing is known, since they could not be read, or had no slot to look at."""
+    """Say how many series could not be read, and how many had no closed slot to examine."""
     unread = sum(not row.expected and bool(row.errors) for row in rows)
     empty = sum(not row.expected and not row.errors for row in rows)
     told = {f"{unread} series unknown, not read": unread, f"{empty} series without a closed slot examined": empty}
@@ -58,7 +58,7 @@ def unexamined(rows: Sequence[SeriesResult]) -> list[str]:
 
 
 def _repairs(result: ReconciliationResult) -> str:
-    """Put the treatment of candles unlike the exchange's into words."""
+    """Say what became of candles that differed from the exchange's."""
     text = f"{counted(result.mismatched, 'wrong bar')}: {result.repaired} repaired"
     if result.rewritten:
         text += f", {result.rewritten} of them rewritten by the exchange since they were verified"
@@ -77,12 +77,12 @@ def _most(rows: Sequence[SeriesResult]) -> str:
 
 
 def totals(result: ReconciliationResult) -> dict[str, object]:
-    """Return a result's fields without its rows, which may be thousands; of errors each cause once."""
+    """Return a result's fields without its rows, which may be thousands; `errors` lists each cause once."""
     told = {each.name: getattr(result, each.name) for each in fields(result) if each.name != "series"}
     gone = {"delisted": result.delisted} if result.delisted else {}
     return {**told, "errors": result.causes[:CAUSES_TOLD], **gone}
 
 
 def as_object(result: ReconciliationResult) -> dict[str, object]:
-    """Return a result with its rows as a program is told it; of errors each cause once."""
+    """Return a result with its rows, for JSON output; `errors` lists each cause once."""
     return {**asdict(result), "errors": result.causes}

@@ -1,4 +1,4 @@
-"""Permits for other programs: those that ask the exchange from the same address, or with the same key, as an engine."""
+"""Permits for other programs that send requests to the exchange from an engine's address or with an engine's key."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def permit(
     egress: str | None = None,
     api_key_id: str | None = None,
 ) -> PermitBlock:
-    """Wait for the permit of one request, from the budget of the engines on that Redis; send it in the block.
+    """Wait for a permit from the budget of the engines on that Redis; send one request in the block.
 
     ```python
     with permit(redis.Redis()) as request:  # `async with` for a client of redis.asyncio, or a TrioRedis
@@ -53,29 +53,28 @@ def permit(
         request.answered(answer.status_code, answer.headers, answer.content)
     ```
 
-    The budget, its rate after a refusal, pauses and the breaker are the engines' own: the exchange's answer to one
-    program slows all down. Send the request at once: a permit is void 250 ms after it was given. A program that dies or
-    is cancelled holds nothing: its permit is spent, and a request that was to find out alone whether the exchange
-    serves runs out after 30 s.
+    Budget, rate, pauses and breaker are shared with the engines: a refusal by the exchange slows all programs down.
+    Send the request at once; a permit expires 250 ms after it was given. If a program dies or is cancelled, its permit
+    counts as used. If its request was the breaker's only probe, another program may probe after 30 s.
 
     Args:
-        redis: As that of `is_ready`.
-        priority: `low` lets everybody else go first, for ten seconds at most: it takes a permit only where that is not
-            the bucket's last one. `live` takes its turn at once, as pages of gaps do.
-        max_wait_s: How long it may take (s), an hour at most.
+        redis: The client, as for `is_ready`.
+        priority: `low` lets other requests go first, for ten seconds at most: it leaves the bucket's last permit to
+            them. `live` takes its turn at once, like the pages of gaps.
+        max_wait_s: Longest wait for the permit (s), an hour at most.
         name: Name of this program in `reconciler-engine budget`.
         base_url: As the engine's setting.
         egress: As the engine's setting.
-        api_key_id: Id of the API key that requests are signed with; None where they are not.
+        api_key_id: Id of the API key that signs the requests; None where they are unsigned.
 
     Raises:
         ValueError: An argument is not allowed.
 
-    The block raises as it is entered:
-        ConfigError: No engine has made this budget on that Redis.
-        PermitRefused: No permit is free within `max_wait_s`; the budget stays as it was.
+    Entering the block raises:
+        ConfigError: Redis has no budget that an engine made for these arguments.
+        PermitRefused: The wait would exceed `max_wait_s`; the budget is unchanged.
         IdentityStopped: The exchange refused the key too often.
-        SourceUnavailable: The exchange is gone, and was not back at the last try.
+        SourceUnavailable: The exchange does not answer, and did not answer the latest probe.
         StoreError: Redis did not answer; a redis-py client raises redis-py's own exceptions.
     """
     if priority not in _PRIORITIES:
@@ -89,7 +88,7 @@ def permit(
 
 
 class PermitBlock:
-    """The block in which one request goes out."""
+    """The block in which one request is sent."""
 
     def __init__(
         self,
@@ -161,7 +160,7 @@ class PermitBlock:
 
 
 class PermittedRequest:
-    """One request to the exchange that may go out now; its sender says the outcome."""
+    """Permission to send one request to the exchange now; its sender reports the outcome."""
 
     def __init__(self, permits: PermitSteps, permit: Permit, expires: float, *, is_signed: bool) -> None:
         self._permits = permits
@@ -172,13 +171,13 @@ class PermittedRequest:
         self.is_told = False
 
     def is_valid(self) -> bool:
-        """Whether the request may still go out; a permit that is too old is to be left unused."""
+        """Whether the request may still be sent; do not use an expired permit."""
         return time.monotonic() <= self._expires
 
     def answered(self, status: int, headers: Mapping[str, str] | None = None, body: bytes = b"") -> None:
-        """Say how the exchange answered: the HTTP status, and the rest of the answer as far as it is known.
+        """Report the exchange's answer: the HTTP status and, if available, the headers and the body.
 
-        A wait that the headers ask for, and a block that the body tells of, hold for all.
+        A wait that the headers ask for, or a block that the body announces, then holds for all programs.
         """
         named = {name.lower(): value for name, value in (headers or {}).items()}
         error = None if status in _SERVED else refusal(status, named, body, time.time_ns() // 1_000_000)
@@ -187,12 +186,12 @@ class PermittedRequest:
         self._error, self.is_told = error, True
 
     def unanswered(self) -> None:
-        """Say that no answer came: the connection broke, or the time was over."""
+        """Report that no answer came: the connection broke, or the request timed out."""
         self._error = SourceUnavailable("no answer")
         self.is_told = True
 
     def tell(self) -> Steps[None]:
-        """Tell the bucket and the breaker."""
+        """Report the outcome to the bucket and the breaker; without an outcome give the permit back."""
         if self.is_told:
             yield from tell(self._permits, self._permit, self._error, random(), last_s=LAST_WORDS_S)
         else:

@@ -1,4 +1,4 @@
-"""Requests to the exchange: each with a permit, and with its outcome told to all processes."""
+"""Requests to the exchange: each needs a permit, and its outcome is shared with all processes."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ async def send(
 ) -> _Received:
     """Send the one request that a permit is for, and report its outcome to the shared breaker and budget.
 
-    A refusal for rate slows everybody down and sends everybody back; so do a block and an exchange that does not
-    answer, after which one request at a time finds out whether it serves again. Redis going away meanwhile takes
-    nothing from the answer.
+    A rate limit slows all processes down and makes them pause. So do a block and an exchange that does not answer;
+    after these, one probe at a time tests whether the exchange serves again. If Redis is away when the outcome is
+    reported, the answer is returned all the same.
 
     Args:
         bucket: The bucket that gave the permit.
-        permit: Used up by this.
-        request: Sends it, such as `source.fetch_candles`.
-        args: For `request`.
-        signed: Whether it is signed where there is a key. That the exchange serves what is asked in public says nothing
-            about the key.
+        permit: The permit; used up by the call.
+        request: Function that sends the request, such as `source.fetch_candles`.
+        args: Arguments of `request`.
+        signed: Whether `request` signs when there is a key. The success of an unsigned request proves nothing about
+            the key.
         draw: Gives uniform random draws from `[0, 1)`.
 
     Raises:
-        IdentityStopped: The exchange refused the key once too often.
+        IdentityStopped: The exchange has now refused the key too often.
         SourceError: As `request`.
     """
     try:
@@ -61,7 +61,7 @@ async def send(
         await _note(bucket, permit, error, draw(), signed=signed)
         raise
     except BaseException:
-        # Cancelled: its outcome will not be known.
+        # Cancelled: the outcome will stay unknown.
         await bucket.give_back(permit)
         raise
     await _note(bucket, permit, None, 0.0, signed=signed)
@@ -86,7 +86,7 @@ async def _note(bucket: TokenBucket, permit: Permit, error: SourceError | None, 
 
 
 def _level(fate: Fate, count: int) -> int:
-    """Return how loud trouble is told: a warning once, when it slows everybody down; the probes that follow are not."""
+    """Return the log level of a failure: a warning only for the one that makes all processes slow down."""
     loud_at = {Fate.SILENT: SILENCES, Fate.DENIED: DENIALS}.get(fate, 1)
     if count == loud_at:
         return logging.WARNING
@@ -102,7 +102,7 @@ def tell(
     fate: Fate | None = None,
     last_s: float | None = None,
 ) -> Steps[tuple[Noted, int]]:
-    """Tell the breaker and the budget the outcome of a permit's request; return that, and the pause for all (ms)."""
+    """Report a request's outcome to breaker and budget; return the breaker's count and the pause for all (ms)."""
     answer, status = fate_of(error)
     noted = yield from permits.report(permit, fate or answer, status, last_s)
     pause_ms = 0
@@ -114,7 +114,7 @@ def tell(
 
 
 def fate_of(error: SourceError | None) -> tuple[Fate, int]:
-    """Return the outcome for the exchange and for the key, and the HTTP status (0: none)."""
+    """Return the fate of a request with this error for the breaker, and the HTTP status (0 without an answer)."""
     fate = Fate.UNCLEAR
     match error:
         case None:
@@ -126,6 +126,6 @@ def fate_of(error: SourceError | None) -> tuple[Fate, int]:
         case TokenRefused() | NotAuthorized(signed=True):
             fate = Fate.DENIED
         case RequestRefused():
-            # The exchange understood it: no other sender would fare better with this request.
+            # The fault is in the request itself; the exchange and the key are in order.
             fate = Fate.SERVED
     return fate, getattr(error, "status", 0)

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class ReadyAnswers(tuple[bool, ...]):
-    """An answer for each series, in the order asked; true where every one of them is."""
+    """An answer for each series, in the order asked; true if all series are ready."""
 
     __slots__ = ()
 
@@ -46,40 +46,40 @@ def is_ready(
     """Say whether each of the last `bars` closed bars of a series is complete and verified, right now.
 
     A bar is complete if its candle is in the cache and not suspect, or if the evidence proves that there is none
-    (empty, halted, unlisted). Members that are not candles of the series make it not ready; evidence that cannot be
-    read counts as none. A bar is verified if its candle is, to the letter, the one that an answer of the exchange
-    confirmed or brought, or that somebody accepted. One script call reads Redis' clock, the members and the evidence in
-    one instant; nothing is taken from the last pass. A bar is closed `grace_ms` after its end by Redis' clock; the
-    forming bar is not asked about.
+    (empty, halted, unlisted). Members that are not candles of the series make it not ready; unreadable evidence is
+    ignored, so it proves nothing. A bar is verified if its member is, byte for byte, the one that an answer of the
+    exchange confirmed or brought, or that an operator accepted. One script call reads Redis' clock, the members and
+    the evidence at one instant, independent of the last pass. A bar is closed `grace_ms` after its end by Redis'
+    clock; the forming bar is not examined.
 
-    The client decides how it is asked, and no misuse of one way for the other goes unnoticed:
+    The kind of client decides how the call is made:
 
     - with a synchronous redis-py client the call blocks for the round trip and returns a bool: `if is_ready(...)`;
     - with `TrioRedis`, or a client of `redis.asyncio`, it returns at once, and awaiting that sends the question:
-      `if await is_ready(...)`. Without `await` it has no truth value but raises TypeError.
+      `if await is_ready(...)`. Used as a bool without `await`, its result raises TypeError.
 
     Args:
-        redis: `TrioRedis`, or a client of redis-py of any settings, of one server or of a cluster. It stays the
-            caller's.
+        redis: `TrioRedis`, or a client of redis-py with any settings, of one server or of a cluster. The caller
+            closes it.
         symbol: Product id, such as `BTC-USD`.
         timeframe: Such as `5m`.
-        bars: How many of the newest closed bars, 1 to 10,000. More than the cache keeps are never ready.
-        **options: All by name:
+        bars: Number of newest closed bars, 1 to 10,000. More bars than the cache keeps are never ready.
+        **options: Keyword arguments, defaults in brackets:
             user_id, exchange_id: As in the cache's keys (1 each).
             layout: The feeder's layout of keys: `user` (the default), `exchange` or `overflow`.
             grace_ms: How late a closed bar may come (ms; 15,000).
-            max_unverified_ms: How long ago a bar may have closed that is not verified (ms; 1,800,000), or `any`.
-            young_ms: How long ago a slot may have closed that is neither present nor proved empty (ms; 0), unless the
-                exchange has shown a bar: the newest slots of a thin product wait for a second look.
-            members: Whether to ask about the newest `bars` members of the cache, as a reader takes them, and every slot
-                from the oldest of them on, instead of the newest `bars` slots (False). They are looked for in at most
-                ten times as many slots; fewer are not ready.
+            max_unverified_ms: Greatest age after its close of an unverified bar (ms; 1,800,000), or `any`.
+            young_ms: Age after its close up to which a missing slot is tolerated (ms; 0), unless the exchange has
+                shown a bar for it. The newest empty slots of a thin product are proved only by a second look.
+            members: Whether to examine the newest `bars` members, as a reader takes them, and every slot from the
+                oldest of these on, instead of the newest `bars` slots (False). Members are searched in at most
+                ten times `bars` slots; if fewer are found, the series is not ready.
 
     Raises:
         ValueError: An argument is not allowed.
-        TypeError: The client is none of these, or a pipeline.
+        TypeError: The client is of another kind, or a pipeline.
         StoreError: Redis did not answer, or the key is not a sorted set. A redis-py client raises redis-py's own
-            exceptions for that. There is no answer then, and so no readiness.
+            exceptions for that. Treat the series as not ready.
     """
     questions = [ReadyQuestion(symbol, timeframe, bars, **options)]
     return ask(redis, "is_ready", lambda: _read(ready_steps.ask(questions), lambda answers: answers[0]))
@@ -100,12 +100,12 @@ def are_ready(
 def are_ready(
     redis: AwaitedRedis | SyncRedis, series: Iterable[tuple[str, str | Timeframe, int]], **options: Unpack[ReadyOptions]
 ) -> PendingAnswer[ReadyAnswers] | ReadyAnswers:
-    """Ask `is_ready` about each series, in one round trip to each node; true as a whole where all are ready.
+    """Ask `is_ready` about each series, in one round trip to each node; the result is true if all are ready.
 
-    A series is its symbol, timeframe and number of bars: `are_ready(redis, [("BTC-USD", "1m", 200), ...])`. Each is
-    looked at in an instant of its own. More than 10,000 bars in all take a round trip for each 10,000.
+    A series is its symbol, timeframe and number of bars: `are_ready(redis, [("BTC-USD", "1m", 200), ...])`. The series
+    are examined one after another, not at one instant. Each 10,000 bars take a round trip.
 
-    Options, ways to ask and errors are those of `is_ready`; one series that cannot be read is the error of all.
+    Options, kinds of client and errors are those of `is_ready`; one unreadable series makes the whole call fail.
     """
     questions = [ReadyQuestion(symbol, timeframe, bars, **options) for symbol, timeframe, bars in series]
     if not questions:
@@ -143,14 +143,14 @@ def wait_ready(
     timeout: float,
     **options: Unpack[ReadyOptions],
 ) -> PendingAnswer[bool] | bool:
-    """Wait until a series is ready, for `timeout` seconds at most; say whether it is.
+    """Wait until a series is ready, for `timeout` seconds at most; return whether it is.
 
-    The question is asked again at each close of a bar plus its grace, on word of a repair, when a connection that was
-    lost stands again, and after 15 s at the latest. Word comes over a connection of its own, which ends with the call;
-    a user who may not listen waits for the clock. While Redis is away the wait goes on: its error is raised only where
-    the time is over then.
+    The series is examined again `grace_ms` after each close of a bar, when an engine publishes a repair, after a
+    reconnect, and at least every 15 s. Repairs are heard over an extra connection, closed at the end of the call; a
+    Redis user without the right to subscribe relies on the other occasions. The wait goes on while Redis is away; the
+    error is raised only if Redis is still away when the time is over.
 
-    Options, ways to ask and errors are those of `is_ready`. A synchronous client blocks for the whole wait.
+    Options, kinds of client and errors are those of `is_ready`. A synchronous client blocks for the whole wait.
     """
     if not 0 <= timeout < float("inf"):
         raise ValueError(f"timeout {timeout!r} is not allowed; allowed: a finite number of seconds from 0")
@@ -173,9 +173,9 @@ def examine(
 def examine(
     redis: AwaitedRedis | SyncRedis, symbol: str, timeframe: str | Timeframe, bars: int, **options: Unpack[ReadyOptions]
 ) -> PendingAnswer[Readiness] | Readiness:
-    """Answer as `is_ready` does, with the reason of a no, or the unverified bars of a yes.
+    """Answer like `is_ready`, with details: why the series is not ready, or which bars are still unverified.
 
-    Arguments, ways to ask and errors are those of `is_ready`.
+    Arguments, kinds of client and errors are those of `is_ready`.
     """
     questions = [ReadyQuestion(symbol, timeframe, bars, **options)]
     return ask(redis, "examine", lambda: _read(ready_steps.examine(questions), lambda answers: answers[0]))
@@ -208,10 +208,10 @@ def why_not_ready(
     bars: int,
     **options: Unpack[ReadyOptions],
 ) -> PendingAnswer[list[Unready]] | list[Unready]:
-    """Return the series that are not ready, worst first: why, since when, and the cure; none where all are ready.
+    """Return the series that are not ready, worst first, each with the reason, its beginning and the cure.
 
-    Every pair of a symbol and a timeframe is a series. Round trips are those of `are_ready`; options, ways to ask and
-    errors are those of `is_ready`.
+    Every pair of a symbol and a timeframe is a series. Round trips are those of `are_ready`; options, kinds of client
+    and errors are those of `is_ready`.
     """
     questions = [ReadyQuestion(symbol, timeframe, bars, **options) for symbol in symbols for timeframe in timeframes]
     return ask(redis, "why_not_ready", lambda: _unready_of(questions))
@@ -232,9 +232,9 @@ def sort_out(
     answers: Sequence[Readiness | Exception],
     why_absent: Callable[[str], str | None] = lambda _: None,
 ) -> list[Unready]:
-    """Return the series that are not ready by the answers to questions, worst first.
+    """Return the series that are not ready by the answers to `questions`, worst first.
 
-    `why_absent` says of a product why it has no newer bars, where the exchange's list says so.
+    `why_absent` returns why a product has no newer bars by the exchange's product list; None if the list has no reason.
     """
     judged = (_unready(question, answer) for question, answer in zip(questions, answers, strict=True))
     found = [one.of_product(why_absent(one.symbol)) for one in judged if one is not None]
@@ -242,7 +242,7 @@ def sort_out(
 
 
 def _unready(question: ReadyQuestion, answer: Readiness | Exception) -> Unready | None:
-    """Return why a series is not ready; None where it is."""
+    """Return why a series is not ready; None if it is ready."""
     symbol, timeframe = question.series.symbol, question.series.timeframe
     if isinstance(answer, Exception):
         return Unready(symbol, timeframe.value, str(answer), {}, None, None, None, cure_of(""))
@@ -268,7 +268,7 @@ def _unready(question: ReadyQuestion, answer: Readiness | Exception) -> Unready 
 
 
 def _since(question: ReadyQuestion, answer: Readiness, reason: str) -> int | None:
-    """Return since when the oldest slot in the way has been there (ms UTC)."""
+    """Return since when the oldest obstacle has made the series unready (ms UTC); None if that is unknown."""
     closed = answer.ready_until + question.series.timeframe.step_ms
     if answer.finding is not None and answer.ready_until == answer.suspect.first:
         return answer.finding.first

@@ -1,4 +1,4 @@
-"""The passes of an engine: as jobs of the scheduler, and on demand; one of each at a time, over all nodes."""
+"""The passes of an engine, scheduled and on demand; among all engines of a scope one pass of a job runs at a time."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FULL_RECONCILE = "full_reconcile"
 VERIFY = "verify"
 
 _LANES = {GAP_SCAN: Lane.LIVE, FULL_RECONCILE: Lane.DEEP, VERIFY: Lane.VERIFY}
-# Its pages wait where the exchange is silent, as those of the gap scan do.
+# The pages of the verify run wait while the exchange does not answer, like those of the gap scan.
 _VERIFY_MAX_RUN_MS = 900_000
 _POLL_S = 0.25
 _MOST_REPEATS = 3
@@ -50,7 +50,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LastPass:
-    """A job's last pass that came to its end, and when that was (ms UTC)."""
+    """A job's last finished pass, and the instant of its end (ms UTC)."""
 
     result: ReconciliationResult
     finished_at: int
@@ -61,11 +61,11 @@ class ScheduledPasses:
 
     An engine holds the job's lease in Redis as long as its pass runs. A tick that finds the lease held is skipped. Each
     write of a pass carries the lease's epoch: once another engine has taken over, Redis refuses the write and the pass
-    ends. An engine that takes over from a dead holder first sees the open run of that one to its end.
+    ends. An engine that takes over from a dead one first waits for the end of the run that this one left open.
 
-    `keep_leases` must run beside them. `last` has each job's last pass, `crons` each job's expression, `series` the
-    series to look at, `parts` the stores and clients in use, `now` the wall clock, `verify_run` the parts of the verify
-    run.
+    `keep_leases` must run as long as passes do. `last` has each job's last pass, `crons` each job's cron expression,
+    `series` the series to examine, `parts` the stores and clients in use, `now` the wall clock, `verify_run` the state
+    of the verify run.
     """
 
     def __init__(
@@ -77,10 +77,10 @@ class ScheduledPasses:
         lease_ms: int = LEASE_MS,
         unknown: Sequence[str] = (),
     ) -> None:
-        """Make them.
+        """Make the passes of an engine.
 
-        `now` is the wall clock (ms UTC), `lease_ms` the life of a lease nobody refreshes, `unknown` the symbols that
-        wait for the exchange to list them.
+        `now` is the wall clock (ms UTC), `lease_ms` the life of a lease without a refresh, `unknown` the symbols that
+        the exchange does not list yet.
         """
         self.now = now
         self.parts = parts
@@ -93,30 +93,30 @@ class ScheduledPasses:
         self.verify_run = VerifyRun(VERIFY, tell)
 
     def watch(self, series: Sequence[Series]) -> None:
-        """Look at these series from the next pass on."""
+        """Replace the series, from the next pass on."""
         self.series = series
 
     def renew(self, parts: Parts, series: Sequence[Series], unknown: Sequence[str] = ()) -> None:
-        """Go on with other parts of the same client, scope and consumer; a pass under way ends as it began."""
+        """Use other parts of the same client, scope and consumer from the next pass on, with these series."""
         self.parts = parts
         self.crons = crons_of(parts.config)
         self.series, self.unknown = series, tuple(unknown)
 
     def welcome(self, symbols: Sequence[str]) -> None:
-        """Look at these symbols, too, from the next pass on: the exchange lists them now."""
+        """Add symbols that the exchange lists now, from the next pass on."""
         self.unknown = tuple(one for one in self.unknown if one not in symbols)
         self.series = [*self.series, *self.parts.config.with_symbols(tuple(symbols)).series()]
 
     def scrub_status(self) -> ScrubStatus | None:
-        """Return how far kept candles are compared again; None where that is not known here."""
+        """Return the progress of the scrub; None if this engine does not know it."""
         per_minute = self.parts.reconciler.verify_per_minute
         return self.verify_run.scrubbed.status(self.parts.config.scrub_days, per_minute, self.now())
 
     def jobs(self) -> list[Job]:
-        """Return them as the configuration schedules them. They run under `claim` alone."""
+        """Return the scheduler's jobs by the configuration; each run needs `claim` around it."""
         config = self.parts.config
         zone = load_zone(config.timezone)
-        # How late a slot may still run, how long a run may take, and the most that it waits after its slot (ms).
+        # Longest delay of a late run, longest duration of a run, and longest random delay (jitter), each in ms.
         bounds = {
             GAP_SCAN: (config.gap_scan_misfire_grace_ms, config.gap_scan_max_run_ms, config.gap_scan_jitter_ms),
             FULL_RECONCILE: (
@@ -132,20 +132,20 @@ class ScheduledPasses:
 
     @asynccontextmanager
     async def claim(self, tick: Tick) -> AsyncIterator[bool]:
-        """Hold the job's lease for a tick; give False where somebody else holds it, or another node ran that slot.
+        """Hold the job's lease for a tick; give False if another run holds it, or another engine has run that tick.
 
         Raises:
             StoreError: Redis did not answer.
         """
-        # A slot is named once for all nodes; a caller out of turn wants a run of its own.
+        # A scheduled tick has the same name on all engines; a triggered one is nameless, so that it always runs.
         name = None if tick.reason is TickReason.TRIGGER else f"{tick.slot}:{tick.era}"
         async with self._held.hold(tick.job, name) as held:
             yield held is not None
 
     async def perform(self, job: str) -> ReconciliationResult:
-        """Run a pass now, or as soon as the open one of its kind is over; it never joins one that began before.
+        """Run a pass of a job, after the end of an open one if there is one.
 
-        Cancelled, the pass ends where it is: merged candles stay.
+        A cancellation ends the pass at once; merged candles stay.
 
         Raises:
             LeaseLost: Redis was away for so long that another engine took over.
@@ -158,9 +158,9 @@ class ScheduledPasses:
             await trio.sleep(_POLL_S)
 
     async def begin(self, scheduler: Scheduler) -> None:
-        """Trigger one full reconciliation at once, or as soon as the lease of one who died is free; then a verify run.
+        """Trigger one full reconciliation, as soon as no other engine has its lease; then a verify run.
 
-        The verify run finds the gaps closed; where that takes over a minute, the schedule has begun one.
+        The verify run waits up to a minute for the reconciliation, so that gaps are closed before.
         """
         try:
             while True:
@@ -181,7 +181,7 @@ class ScheduledPasses:
                 scheduler.trigger_now(VERIFY)
 
     async def inherit(self, *, is_alone: bool) -> None:
-        """Free leases and tasks of this machine's dead processes, or all of them where no other engine lives."""
+        """Free the leases and tasks of this machine's dead processes; if `is_alone`, those of all processes."""
 
         def is_dead(name: str) -> bool:
             return is_alone or is_gone(name)
@@ -190,7 +190,7 @@ class ScheduledPasses:
         await self.parts.queue.redeliver_all(is_dead)
 
     async def keep_leases(self) -> None:
-        """Refresh the leases of the passes under way, until cancelled; then give back those that are ours."""
+        """Refresh the leases of running passes until cancelled; then release them."""
         await self._held.keep()
 
     async def _run_tick(self, tick: Tick) -> Degraded | None:
@@ -198,11 +198,11 @@ class ScheduledPasses:
         return None if result.degraded is None else Degraded(result.degraded)
 
     async def _run_through(self, tick: Tick) -> ReconciliationResult:
-        """Run a tick's pass. One that Redis lost, or was away for, is made up for as soon as Redis is there.
+        """Run a tick's pass; if Redis was away or lost its record, run it again as soon as Redis is back.
 
         Raises:
             LeaseLost: Another engine has taken over.
-            StoreError: Redis refuses something, or lost the pass again and again.
+            StoreError: Redis refused a command, or the repeated pass failed several times.
         """
         held = self._held.of(tick.job)
         for _ in range(_MOST_REPEATS):
@@ -217,7 +217,7 @@ class ScheduledPasses:
         return await self._run(held, slot=tick.slot)
 
     async def _take_again(self, job: str) -> HeldLease | None:
-        """Take a job's lease anew, as soon as Redis is there; give None where another engine has it."""
+        """Take a job's lease again, as soon as Redis is back; return None if another engine has it."""
         while True:
             try:
                 return await self._held.take_again(job)
@@ -225,7 +225,7 @@ class ScheduledPasses:
                 await trio.sleep(_POLL_S)
 
     async def _run(self, held: HeldLease, *, slot: int | None = None) -> ReconciliationResult:
-        """Run a pass under a lease, for as long as it is ours.
+        """Run a pass under a lease; end it once the lease is lost.
 
         Raises:
             LeaseLost: Another engine has taken over.
@@ -248,10 +248,11 @@ class ScheduledPasses:
         raise LeaseLost(lease.job)
 
     async def _adopt(self, lease: Lease) -> None:
-        """See to its end the run that the lease's holder before left open: its pages are asked for already."""
+        """Wait for the end of the run that the previous holder of the lease left open: workers already do its tasks."""
         _logger.info("run adopted", extra={"job": lease.job, "run": lease.open_run})
         queue = self.parts.queue.under(lease.epoch)
-        # However long that takes: a deadline that ends it ends the run for good, and the next pass derives it anew.
+        # The wait has no limit of its own. If a deadline of the job cuts it off, the run is closed for good, and the
+        # next pass plans the remaining work again.
         async with closed_after(queue, lease.open_run):
             try:
                 await queue.wait_finished(lease.open_run, Lane.SCAN, _LANES[lease.job])
@@ -276,7 +277,7 @@ class ScheduledPasses:
 
 
 def tell(job: str, result: ReconciliationResult, slot: int | None = None) -> None:
-    """Count a pass that is done, and log it; `slot` is that of its tick, None on demand."""
+    """Count a finished pass in the metrics and log it; `slot` is the scheduled slot of its tick, None on demand."""
     count_pass(job, result)
     facts = {} if slot is None else {"slot": slot}
     extra: dict[str, object] = {"job": job, **facts, **totals(result), "summary": f"{job:<14}  {in_words(result)}"}

@@ -29,11 +29,11 @@ from reconciler_engine.store.protocol import at_work
 from reconciler_engine.store.status_board import EngineFacts
 
 DRAIN_S = 20.0
-"""How long leaving the block waits for pages in hand, at most."""
+"""Longest wait for started pages when the block is left."""
 
 
 class ReconciliationService:
-    """Keeps a cache complete from within a trio program: the engine of `start`, as tasks instead of processes.
+    """Keeps a cache complete from within a trio program: the engine of the command `start`, as tasks of this process.
 
     ```python
     import trio
@@ -52,27 +52,28 @@ class ReconciliationService:
     trio.run(main)
     ```
 
-    Lifecycle. Entering the block checks Redis and starts a worker; `start` starts the schedule, with one full
-    reconciliation at once; `stop` ends the schedule; leaving the block ends it too, lets the worker store the pages in
-    hand (20 s at most), and closes its connections. All tasks run below the block: none outlives it.
-    A service is entered once. `start` may follow `stop`, with other series; without `start`, passes on demand look at
-    the configuration's series.
+    Lifecycle. Entering the block checks Redis and starts a worker. `start` starts the schedule, with one full
+    reconciliation at once; `stop` ends the schedule. Leaving the block also ends the schedule, lets the worker store
+    the pages that it has begun (20 s at most), and closes its connections. All tasks end with the block.
+    A service can be entered once. `start` may follow `stop`, with other series. Without `start`, passes on demand
+    examine the configuration's series.
 
-    Ownership. A client of our own made from a URL is closed at the end; a `TrioRedis` that was handed in is not. The
-    key lives in this object alone, shows itself nowhere, and is not written to Redis. The budget, the task streams and
-    the jobs' leases are in Redis, shared with every engine of the same scope (user, exchange, host of `base_url`): none
-    asks the exchange beyond the common budget, and a pass runs once at a time among all of them.
+    Ownership. A client that the service made from a URL is closed at the end; a `TrioRedis` that was handed in stays
+    open. The private key is kept in this object only: it is not logged, shown or written to Redis. The budget, the
+    task streams and the jobs' leases are in Redis, shared by all engines of the same scope (user, exchange, host of
+    `base_url`). Together they stay within one budget and run one pass of a job at a time.
 
     Cancellation. After any cancellation the cache holds either the state before a merge or the state after it. A
-    cancelled `perform_...` ends its pass: its open tasks become void, merged candles stay. When the block itself is
-    cancelled the worker is not waited for; the next pass asks again for the pages it had in hand.
+    cancelled `perform_...` ends its pass: the open tasks are discarded, merged candles stay. When the block itself is
+    cancelled, the worker's started pages are dropped; the next pass asks for them again.
 
-    Errors. Errors of the exchange, or of one series, are in the pass's result. A scheduled pass that fails is logged
-    and counted; the next tick tries again. Redis going away is waited for. An error of the block's own body leaves it
-    as it is; an exception group out of it is the failure of a task below it, such as Redis denying commands.
+    Errors. Errors of the exchange, or of one series, are in the pass's result. A failed scheduled pass is logged and
+    counted; the next tick tries again. While Redis is unreachable, the service waits for it. An error raised in the
+    block's body leaves the block unchanged. An exception group means that a task of the service failed, for example
+    because Redis denied a command.
 
-    `config.workers`, `data_dir` and `redis_url` are `start`'s and not used here: the worker is a task of this process,
-    which has sixteen pages in flight, and the constructor is given the Redis.
+    The settings `workers`, `data_dir` and `redis_url` belong to the command `start` and are ignored here: one worker
+    runs as a task of this process, with up to sixteen pages in flight, and the constructor is given the Redis.
     """
 
     def __init__(
@@ -86,12 +87,13 @@ class ReconciliationService:
 
         Args:
             api_key_id: Name or id of the exchange's API key; None asks the public endpoint.
-            private_key_pem: Its private key, in any form `Credentials` reads; None if and only if `api_key_id` is.
-            redis: URL of the cache's server, or a client of it, which stays the caller's and open as long as the block.
+            private_key_pem: The key's private half, in any form `Credentials` reads; None if and only if `api_key_id`
+                is None.
+            redis: URL of the cache's server, or a client of it, which the caller keeps open as long as the block.
             config: The settings; `symbols` and `timeframes` are the defaults of `start`.
 
         Raises:
-            ConfigError: With every fault; none repeats the key or a password.
+            ConfigError: A setting is wrong. The error names every fault, without the key or a password.
         """
         faults: list[str] = []
         source = _source(config, api_key_id, private_key_pem, faults)
@@ -133,13 +135,13 @@ class ReconciliationService:
         return await self._block.__aexit__(kind, error, trace)
 
     async def start(self, symbols: Sequence[str] | None = None, timeframes: Sequence[str] | None = None) -> None:
-        """Start the schedule over every pair of `symbols` and `timeframes`; return when it stands.
+        """Start the schedule over every pair of `symbols` and `timeframes`; return once it runs.
 
-        One full reconciliation begins at once, in the background. None takes the configuration's.
+        One full reconciliation begins at once, in the background. An argument of None stands for the configuration's.
 
         Raises:
-            ConfigError: A symbol or timeframe is not allowed, none is given, or the windows do not fit the
-                cache's retention; every fault is named.
+            ConfigError: A symbol or timeframe is not allowed, the list of either is empty, or the windows do not fit
+                the cache's retention. The error names every fault.
             SourceUnavailable: Symbols are to be chosen, such as `all:USD`, and the exchange does not list them.
             RuntimeError: The block is not open, or the schedule runs already.
         """
@@ -156,40 +158,40 @@ class ReconciliationService:
     async def stop(self) -> None:
         """End the schedule and the scheduled pass under way, if any; harmless where nothing was started.
 
-        Merged candles stay. Answers of the exchange that are on their way are not merged any more: a later pass asks
-        again. Passes on demand go on.
+        Merged candles stay. Answers of the exchange that are still on their way are dropped; a later pass asks again.
+        Passes on demand go on.
         """
         if self._schedule is not None:
             await self._schedule.stop()
         await trio.lowlevel.checkpoint()
 
     async def perform_gap_scan(self) -> ReconciliationResult:
-        """Look at the last `quick_scan_window_ms`, and fill missing slots; see `perform_full_reconciliation`."""
+        """Fill missing slots of the last `quick_scan_window_ms`; see `perform_full_reconciliation`."""
         return await self._perform(GAP_SCAN)
 
     async def perform_full_reconciliation(self) -> ReconciliationResult:
-        """Look at the last `full_reconcile_window_ms`, fill missing slots, and return the result.
+        """Fill missing slots of the last `full_reconcile_window_ms`, and return the result.
 
-        A pass of the same kind that is open already, here or in another engine of the scope, is waited for: the result
-        is always that of a pass that began after the call. Ticks of the schedule meanwhile are skipped, not queued.
+        If a pass of the same kind is open, here or in another engine of the scope, this call waits for its end and then
+        runs its own. Ticks of the schedule during the pass are skipped, not queued.
 
         Raises:
-            ConfigError: Neither the configuration nor `start` names a series.
+            ConfigError: No series is named by the configuration or by `start`.
             RuntimeError: The block is not open.
             StoreError: Redis cannot be reached, or the pass's record was lost.
         """
         return await self._perform(FULL_RECONCILE)
 
     async def perform_verification(self) -> ReconciliationResult:
-        """Ask for the candles whose verification is due by now; see `perform_full_reconciliation`.
+        """Ask for the candles whose verification is due; see `perform_full_reconciliation`.
 
-        Like the run of each minute it waits for its share of the budget, 50 s at most. The result has a row for each
-        series looked at: all of them at first and once each gap scan, between that those that are due.
+        Like the scheduled run of each minute, it waits for its share of the budget, 50 s at most. The result has a row
+        for each examined series: all series in the first run and once per gap scan, otherwise only the due ones.
         """
         return await self._perform(VERIFY)
 
     async def _series(self, config: ReconciliationConfig, parts: Parts) -> list[Series]:
-        """Return the series meant; the exchange is asked only where there is something to choose."""
+        """Return the series of a configuration; ask the exchange only if it has symbol selectors."""
         if config.choices:
             config = config.with_symbols(await choose_symbols(config.symbols, parts, self._source))
         return config.series()
@@ -252,7 +254,7 @@ class _Engine:
 
 
 async def _work(worker: WorkerRole, *, task_status: trio.TaskStatus[trio.Event]) -> None:
-    """Run a worker; give an event that is set when it has ended."""
+    """Run a worker; report an event that is set when the worker has ended."""
     ended = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(worker.run)
@@ -263,14 +265,14 @@ async def _work(worker: WorkerRole, *, task_status: trio.TaskStatus[trio.Event])
 def _source(
     config: ReconciliationConfig, api_key_id: str | None, private_key_pem: str | None, faults: list[str]
 ) -> CoinbaseClient | None:
-    """Make the exchange's client; add obstacles to `faults`."""
+    """Make the exchange's client; on an error, add it to `faults` and return None."""
     if (api_key_id is None) != (private_key_pem is None):
         faults.append("api_key_id and private_key_pem go together; allowed: both, or None for both")
         return None
     try:
         credentials = None
         if api_key_id is not None and private_key_pem is not None:
-            # Cryptography is loaded where there is a key.
+            # Cryptography is loaded only for a key.
             from reconciler_engine.coinbase.auth import Credentials  # noqa: PLC0415
 
             credentials = Credentials(api_key_id, private_key_pem)
@@ -283,7 +285,7 @@ def _source(
 
 
 def _client(redis: str | TrioRedis, faults: list[str]) -> TrioRedis | None:
-    """Return the client; add obstacles to `faults`."""
+    """Return the Redis client; on an error, add it to `faults` and return None."""
     if isinstance(redis, TrioRedis):
         return redis
     try:

@@ -1,4 +1,4 @@
-"""One schedule of a service, from its start to its stop."""
+"""The schedule of a `ReconciliationService`, from `start` to `stop`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reconciler_engine.scheduling.scheduler import Scheduler
 from reconciler_engine.store.status_board import EngineFacts
 
 SERVICE = "ReconciliationService"
-"""Name under which an engine inside a host's program shows itself."""
+"""Name of an engine inside a host's program, as its status shows it."""
 
 
 class ServiceSchedule:
@@ -28,11 +28,11 @@ class ServiceSchedule:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has run and ended."""
+        """Whether the schedule has run and ended."""
         return self._ended.is_set()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run until stopped or cancelled, beginning with one full reconciliation; started when the schedule stands."""
+        """Run until stopped or cancelled, beginning with a full reconciliation; started once the scheduler runs."""
         began = trio.current_time()
 
         def processes() -> tuple[ProcessStatus, ...]:
@@ -53,7 +53,7 @@ class ServiceSchedule:
             self._ended.set()
 
     def begin_no_more(self) -> None:
-        """Begin no more passes."""
+        """Let the running pass finish, but begin no further ones."""
         self._scheduler.stop()
 
     async def stop(self) -> None:

@@ -24,7 +24,7 @@ from reconciler_engine.store.status_board import EngineFacts, StatusBoard, descr
 
 WRITE_S = 1.0
 USED_WINDOW_MS = 60_000
-"""How far back the budget's `used` counts."""
+"""Length of the window (ms) over which the budget's `used` counts requests."""
 
 _LOOKS = (
     *("base_url", "user_id", "exchange_id", "layout", "allow_other_layout", "max_candles", "grace_ms"),
@@ -40,7 +40,8 @@ _logger = logging.getLogger(__name__)
 class StatusWriter:
     """Writes the status of one engine until cancelled, then removes it.
 
-    Redis going away is logged once and waited for. `redis_error` is its last error, None while all is well.
+    While Redis is unreachable, the writer logs that once and waits. `redis_error` is the error of the last write; None
+    if it succeeded.
     """
 
     def __init__(
@@ -73,17 +74,17 @@ class StatusWriter:
 
     @property
     def status(self) -> EngineStatus:
-        """State of the engine, as of now, without figures that only Redis has while that is away."""
+        """State of the engine as of now; figures that only Redis has are None while Redis is away."""
         return self._describe(self._budget, self._queued)
 
     @property
     def settings(self) -> dict[str, str | int | float | bool]:
-        """The settings by which passes look at series."""
+        """Settings that decide how passes judge series, for the web pages."""
         return shown_settings(self._passes.parts)
 
     @property
     def redis_silent_ms(self) -> int | None:
-        """How long ago Redis last took the status; None where it never did."""
+        """Time since the last successful write of the status (ms); None before the first."""
         return None if self._written is None else round((trio.current_time() - self._written) * 1_000)
 
     async def run(self) -> None:
@@ -101,7 +102,7 @@ class StatusWriter:
                         announced_at = status.written_at
                         await self._announce(status)
                 except StoreError as error:
-                    # Of a cluster, one node has all that the engine needs.
+                    # In a cluster, a single node has all keys that the engine needs.
                     told = describe_own_outage(error) if self._passes.parts.client.is_cluster else str(error)
                     if self.redis_error is None:
                         _logger.warning("status not written", extra={"error": told})
@@ -115,7 +116,7 @@ class StatusWriter:
                 await self._take_back()
 
     async def _announce(self, status: EngineStatus) -> None:
-        """List the engine among all; the list may lie at another node of a cluster than all that the engine needs."""
+        """Add the engine to the list of all engines; a cluster may keep that list on a node that is away."""
         try:
             await self._board.announce(status)
         except StoreError as error:
@@ -132,7 +133,7 @@ class StatusWriter:
                 self._successes[ending.job] = self._passes.now()
                 last = self._passes.last.get(ending.job)
                 if last is not None and last.result.requests:
-                    # The exchange answers: the next passes will do the work that its absence kept undone.
+                    # The exchange answers again, so the next passes will do the work that failed before.
                     self._degraded.clear()
             elif isinstance(event, RunFinished) and event.outcome is Outcome.DEGRADED:
                 self._degraded[ending.job] = str(event.error)
@@ -150,7 +151,7 @@ class StatusWriter:
             _logger.debug("status not taken back; it ends by itself", extra={"error": str(error)})
 
     async def _look(self) -> EngineStatus:
-        """Read the figures that only Redis has; return the whole."""
+        """Read the figures that only Redis has; return the complete status."""
         parts = self._passes.parts
         self._nodes_away = await self._nodes.look(self._passes.series)
         self._queued, self._skew_ms = await parts.queue.lengths(), await parts.clock.skew_ms()
@@ -220,7 +221,7 @@ class StatusWriter:
             slowed_by=bucket.slowed_by,
             burst=bucket.burst,
             available=bucket.available,
-            # A bucket that was lost and made anew counts from nothing.
+            # If Redis lost the bucket, its count began again at zero.
             used=max(0, used),
             granted=bucket.granted,
             waiting=bucket.waiting,
@@ -233,5 +234,5 @@ class StatusWriter:
 
 
 def shown_settings(parts: Parts) -> dict[str, str | int | float | bool]:
-    """Return the settings by which passes look at series, for a look of the pages' own; none is a secret."""
+    """Return the settings that decide how passes judge series, for the web pages; they contain no secret."""
     return {**parts.config.model_dump(include=set(_LOOKS)), "hourly_limit": parts.bucket.budget.hourly or 0}

@@ -1,4 +1,4 @@
-"""Symbols that a configuration means: chosen from the exchange's list, or from the one kept in Redis."""
+"""Resolves the symbol selectors of a configuration, by the exchange's product list or the copy kept in Redis."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 3
 PATIENCE_S = 20.0
-"""How long a start waits for the list, all attempts together."""
+"""Longest wait of a start for the product list, all attempts together."""
 
 REFRESH_EVERY_S = 3_600
-"""Listings change rarely, and a delisted product is asked for until somebody looks."""
+"""Age at which the kept product list is fetched again; until then a delisted product is still asked for."""
 
 _RETRY_EVERY_S = 300
 _RETRY = Backoff(base_ms=500, cap_ms=5_000)
@@ -35,13 +35,13 @@ _logger = logging.getLogger(__name__)
 
 
 async def choose_symbols(symbols: Sequence[str], parts: Parts, source: CoinbaseClient) -> tuple[str, ...]:
-    """Return the symbols meant, choices among them made by the exchange's list of this moment, which is kept.
+    """Return the symbols of a configuration, selectors resolved by the exchange's present list; keep that list.
 
-    Without an answer plain symbols are taken as they are, with a warning.
+    If the exchange does not answer, plain symbols are taken unchecked, with a warning.
 
     Raises:
-        ConfigError: A symbol is unknown (with near matches) or a selector finds nothing; all faults at once.
-        SourceUnavailable: No list came, and there are selectors.
+        ConfigError: A symbol is unknown (with near matches) or a selector matches nothing. The error names all faults.
+        SourceUnavailable: The list did not come, and there are selectors.
         StoreError: Redis did not do its part.
     """
     choice = await choose_known_symbols(symbols, parts, source)
@@ -51,11 +51,11 @@ async def choose_symbols(symbols: Sequence[str], parts: Parts, source: CoinbaseC
 
 
 async def choose_known_symbols(symbols: Sequence[str], parts: Parts, source: CoinbaseClient) -> Choice:
-    """Return the choice that is meant, as `choose_symbols`; unknown symbols are left out of it and told.
+    """Resolve the symbols like `choose_symbols`, but list unknown ones in `Choice.unknown` instead of raising.
 
     Raises:
-        ConfigError: No symbol is left, or a selector finds nothing; all faults at once.
-        SourceUnavailable: No list came, and there are selectors.
+        ConfigError: All symbols are unknown, or a selector matches nothing. The error names all faults.
+        SourceUnavailable: The list did not come, and there are selectors.
         StoreError: Redis did not do its part.
     """
     try:
@@ -73,10 +73,10 @@ async def choose_known_symbols(symbols: Sequence[str], parts: Parts, source: Coi
 
 
 async def choose_kept_symbols(symbols: Sequence[str], parts: Parts) -> tuple[str, ...]:
-    """Return the symbols meant, choices made by the list kept last; asks the exchange nothing.
+    """Return the symbols of a configuration, selectors resolved by the list in Redis, without a request.
 
     Raises:
-        ConfigError: There are selectors, and no list or nothing in it for one of them.
+        ConfigError: There are selectors, but Redis has no list, or a selector matches nothing in it.
         StoreError: Redis did not do its part.
     """
     unclear = _selector_texts(symbols)
@@ -86,15 +86,15 @@ async def choose_kept_symbols(symbols: Sequence[str], parts: Parts) -> tuple[str
     if not kept.products:
         hint = "`reconcile` or `start` with them fetches one; allowed without: product ids such as BTC-USD"
         raise ConfigError([f"symbols {', '.join(unclear)}: no product list is kept in Redis yet; {hint}"])
-    # A list of yesterday does not know today's product: plain symbols are not looked up.
+    # The kept list may lack a new product, so plain symbols are taken unchecked.
     plain = [text for text in symbols if text not in unclear]
     return choose([Selector.parse(text) for text in symbols], [*kept.products, *map(_stand_in, plain)])
 
 
 async def refresh_when_due(parts: Parts, source: CoinbaseClient) -> None:
-    """Keep a new list if nobody did within the hour; one process of all does it.
+    """Fetch and keep a new product list if the kept one is an hour old; only one process of all does so.
 
-    An exchange that does not answer is logged and asked again some minutes later; the old list holds until then.
+    If the exchange does not answer, that is logged and tried again five minutes later; the old list stays in use.
 
     Raises:
         StoreError: Redis did not do its part.
@@ -112,7 +112,7 @@ async def fetch_lists(
 ) -> tuple[tuple[Product, ...], SourceError | PermitRefused | None]:
     """Return the spot products and, where one of `symbols` is not among them, the futures.
 
-    The second value is the trouble of a list of futures that did not come; the spot products are of use all the same.
+    The second value is the error of the request for futures, if that failed; the spot products are returned even so.
     """
     products = await fetch(SPOT)
     if not _unlisted(symbols, products):
@@ -129,7 +129,7 @@ def _unlisted(symbols: Sequence[str], products: Sequence[Product]) -> list[str]:
 
 
 async def _fetch(parts: Parts, source: CoinbaseClient, symbols: Sequence[str]) -> tuple[Product, ...]:
-    """Return the products after keeping them; symbols that a list of futures might name stand in for it."""
+    """Fetch, keep and return the products; if the list of futures fails, take the symbols it might name as known."""
     products, trouble = await fetch_lists(symbols, partial(_fetch_list, parts, source))
     await parts.products.keep(products, await parts.clock.redis_now())
     await parts.products.turn.extend(REFRESH_EVERY_S)
@@ -146,7 +146,7 @@ def _stand_in(symbol: str) -> Product:
 
 
 async def _fetch_list(parts: Parts, source: CoinbaseClient, kind: str) -> tuple[Product, ...]:
-    """Ask for a list, each time with a permit."""
+    """Fetch the list of one kind of product; try again on a passing error, each time with a permit."""
     random = Random()
     last: SourceError | PermitRefused | None = None
     with trio.move_on_after(PATIENCE_S):

@@ -1,4 +1,4 @@
-"""Terms: the way a worker asks the exchange, which a task cannot carry. All workers on one scope share them."""
+"""Terms: the key, rate and address of requests, which a task does not carry. All workers of a scope must share them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from reconciler_engine.store.protocol import terms_at_work
 from reconciler_engine.store.status_board import StatusBoard
 
 _BUDGET = ("base_url", "key_file", "egress")
-"""Settings that say which budget requests share."""
+"""Settings that decide which budget requests share."""
 _RATES = ("batch_size", "batch_delay_ms", "hourly_limit")
 
 
 def terms_of(parts: Parts) -> dict[str, str]:
-    """Return the values, by setting, on which requests go out; of a key its name alone."""
+    """Return the terms of this process' requests, by setting; a key is given by its name only."""
     config, identity, budget = parts.config, parts.identity, parts.bucket.budget
     return {
         "base_url": config.base_url,
@@ -29,10 +29,10 @@ def terms_of(parts: Parts) -> dict[str, str]:
 
 
 async def check_terms(parts: Parts) -> None:
-    """See that all at work on the scope would ask the exchange as this process does: they do tasks of ours.
+    """Check that all processes at work on the scope have the terms of this one, since they share its tasks.
 
     Raises:
-        ConfigError: An engine or another command would not; with every difference.
+        ConfigError: An engine or another command has other terms. The error names every difference.
         StoreError: Redis did not answer.
     """
     mine = terms_of(parts)
@@ -40,16 +40,16 @@ async def check_terms(parts: Parts) -> None:
         if faults := _differences(mine, status.terms, "engine", status.node):
             raise ConfigError(faults)
     for name, theirs in (await terms_at_work(parts.client, parts.scope)).items():
-        # One that was killed stays in the list for some seconds.
+        # A killed process stays in the list for some seconds.
         is_other = name != parts.queue.consumer and not is_gone(name)
         if is_other and (faults := _differences(mine, theirs, "command", name)):
             raise ConfigError(faults)
 
 
 async def find_other_rates(parts: Parts) -> list[str]:
-    """Name each rate that another engine has otherwise for the budget of this one.
+    """Return, in words, each setting of rate in which another engine on the same budget differs from this one.
 
-    Each request is taken from the shared bucket at the rate of its sender: the exchange sees the greatest of them.
+    The shared bucket grants each request at the rate of its sender, so the exchange sees the greatest of the rates.
 
     Raises:
         StoreError: Redis did not answer.

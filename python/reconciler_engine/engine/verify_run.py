@@ -1,4 +1,4 @@
-"""The verify run: which series it looks at each minute, and how it goes on with the share that it has left."""
+"""The verify run: its choice of series each minute, and how it spends the rest of its share of the budget."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from reconciler_engine.store.evidence import current_history
 from reconciler_engine.store.task_streams import Lane
 
 VERIFY_BARS = 300
-"""The verify run looks at so many of the newest bars, and members, of each series: as many as one page holds."""
+"""Number of the newest bars, and members, of each series that the verify run examines: as many as a page holds."""
 
 _VERIFY_ASK_S, _OLDER_ASK_S = 40.0, 10.0
 _logger = logging.getLogger(__name__)
 
 
 class VerifyRun:
-    """Memory of the verify run between its ticks; after a loss it is found again.
+    """State of the verify run between its ticks; after a restart it is derived again from Redis.
 
     Attributes:
-        scrubbed: Memory of the scrub.
-        timely: Is told how the run found the bars.
+        scrubbed: State of the scrub.
+        timely: Judge of whether each bar was complete and verified in time, for the objective.
     """
 
     def __init__(self, job: str, tell: Callable[[str, ReconciliationResult], None]) -> None:
-        """Make one of a job's name; `tell` counts a pass and logs it."""
+        """Make the verify run under a job's name; `tell` counts a pass and logs it."""
         self._job = job
         self._tell = tell
         self.scrubbed = ScrubMemory()
@@ -48,7 +48,7 @@ class VerifyRun:
         self._history: bytes | None = None
 
     async def request(self, parts: Parts, series: Sequence[Series]) -> PassRequest:
-        """Return the pass of this minute: over all series at a scan tick, else over those that are due.
+        """Return this minute's pass: over all series at a tick of the gap scan, otherwise over the due ones.
 
         Raises:
             StoreError: Redis did not answer.
@@ -59,7 +59,7 @@ class VerifyRun:
         per_minute = parts.reconciler.verify_per_minute
         history = await current_history(parts.client, parts.scope)
         if history != self._history:
-            # Redis failed over: earlier proofs are looked at again, and come first.
+            # Redis failed over and may have lost writes, so all series are examined again.
             self._agenda, self._history = Agenda(), history
         chosen = self._agenda.begin(series, now, per_minute, next_full=next_scan)
         return PassRequest(
@@ -76,7 +76,7 @@ class VerifyRun:
         )
 
     async def go_on(self, parts: Parts, series: Sequence[Series], reconciler: Reconciler) -> None:
-        """Spend the rest of the share: on second answers, on older bars, and where nothing else is due on the scrub.
+        """Spend the rest of the share: on second answers, then older bars, then, if nothing else is due, the scrub.
 
         Raises:
             StoreError: Redis did not answer.
@@ -91,7 +91,7 @@ class VerifyRun:
             await self._compare_again(parts, series, reconciler, now, 0 if is_behind else max(pages, 0))
 
     async def _ask_both_again(self, parts: Parts, series: Sequence[Series], reconciler: Reconciler) -> None:
-        """Ask again about bars that are unlike their sums, and about the finer ones; tell of those that stay so."""
+        """Ask again for bars that differ from the sums of finer ones, and for these; report lasting differences."""
 
         async def ask(slots: Mapping[Series, Interval], since: int) -> None:
             request = self._older_request(slots, Verify.AGAIN, stale_before=since)
@@ -105,7 +105,7 @@ class VerifyRun:
     async def _verify_older(
         self, parts: Parts, series: Sequence[Series], reconciler: Reconciler, now: int, pages: int
     ) -> int:
-        """Verify some of the bars behind the newest ones, about so many pages; return the requests that took."""
+        """Verify bars older than the newest ones, about `pages` pages of them; return the number of requests."""
         older = await parts.older_bars.find(series, now, VERIFY_BARS, pages)
         if not older:
             return 0
@@ -116,7 +116,7 @@ class VerifyRun:
     async def _compare_again(
         self, parts: Parts, series: Sequence[Series], reconciler: Reconciler, now: int, pages: int
     ) -> None:
-        """Compare those kept bars again that were verified longest ago, at most so many pages."""
+        """Compare again the kept bars that were verified longest ago, at most `pages` pages."""
         scrub = parts.scrub(self.scrubbed)
         found = await scrub.find(series, now, pages)
         if not found:
@@ -130,7 +130,7 @@ class VerifyRun:
         await scrub.note(found, result, now)
 
     def _older_request(self, found: Mapping[Series, Interval], verify: Verify, *, stale_before: int = 0) -> PassRequest:
-        """Return the request for some older bars of the verify run."""
+        """Return the request of a pass over the slots in `found`."""
         return PassRequest(
             self._job,
             [*found],

@@ -1,1 +1,1 @@
-"""One pass over the cache: its director, its tally, and a survey that only plans."""
+"""One pass over the cache: its director and tally, and a survey that only plans."""

@@ -1,4 +1,4 @@
-"""Halts: hours of the venue without trades, found from all series of a pass together."""
+"""Marks halts: hours without trades on the whole venue, found by comparing all series of a pass."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _logger = logging.getLogger(__name__)
 async def note_halts(
     evidence: EvidenceStore, rows: Sequence[Absences], books: Mapping[str, str], retention: Retention
 ) -> None:
-    """Write `halted` over slots in which the venue stood still.
+    """Record `halted` for slots in which the venue stood still.
 
-    Proofs of earlier passes count: the candles around a halt of hours are seen after it only. Products that show one
-    book are one witness.
+    Findings of earlier passes are used too, since a halt of hours can be recognised only after its end. Products that
+    share an order book are one witness.
 
     Raises:
-        StoreError: A ledger cannot be written; those before it are.
+        StoreError: A ledger could not be written. Ledgers before it have been.
     """
     groups: defaultdict[tuple[Timeframe, Interval], list[Absences]] = defaultdict(list)
     for row in rows:
         if row.confirmed or row.missing:
             groups[row.series.timeframe, row.slots].append(row)
     for (timeframe, slots), group in groups.items():
-        # Fewer than three products show no halt.
+        # Too few products cannot prove a halt.
         if len(group) < WITNESSES:
             continue
         reads = await evidence.read([(row.series, slots) for row in group])

@@ -1,4 +1,4 @@
-"""Bars behind the newest ones of a series: found by their digests, a few of all series at a time."""
+"""Finds unverified bars that are older than the newest ones of a series, by their digests, a few at a time."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.marks import Cursor
 
 LOOKS = 64
-"""Series and parts of them looked at in one run: each is a question to Redis."""
+"""Most reads of Redis in one run: one for each series, and one for each part of it."""
 
 PART_PAGES = 12
-"""A part has so many pages' slots: sixty blocks of digests."""
+"""Length of a part in pages: sixty blocks of digests."""
 
 _ALL_MEMBERS = 2**31
 
 
 class OlderBars:
-    """Goes through the older bars of all series, each from its newest on; its cursor outlives the engine."""
+    """Walks over the older bars of all series, from new to old within each; the cursor is kept in Redis."""
 
     def __init__(self, keys: CandleKeys, evidence: EvidenceStore, cursor: Cursor) -> None:
         self._keys = keys
@@ -33,13 +33,13 @@ class OlderBars:
         self._cursor = cursor
 
     async def find(self, series: Sequence[Series], now: int, newest: int, pages: int) -> dict[Series, Interval]:
-        """Return the next slots, by series, of which some are neither verified nor confirmed to have no candle.
+        """Return the next intervals with slots to verify, by series.
 
         Args:
             series: All series.
             now: The instant (ms UTC).
-            newest: Number of the newest bars of each, which are looked at anyway.
-            pages: How many pages there is room for, about.
+            newest: Number of the newest bars of each series to leave out, since the verify run examines them.
+            pages: Approximate number of pages to return.
 
         Raises:
             StoreError: Redis did not answer.
@@ -63,7 +63,7 @@ class OlderBars:
                         found[one] = unknown.hull
                         pages -= len(cover(unknown, step))
             except StoreError as error:
-                # A key of another type, or one at a node that is away: the passes tell of it, the others go on.
+                # The key is of another type, or its node is away. Passes report that; here the series is left out.
                 own_fault(error, waits=False)
                 stop = start
             if stop > start or looks <= 0:
@@ -73,7 +73,7 @@ class OlderBars:
         return found
 
     async def _unknown(self, series: Series, slots: Interval) -> Intervals:
-        """Return the slots that are neither noted as verified and undoubted, nor confirmed to have no candle."""
+        """Return the slots that are not settled: neither verified and free of doubt, nor confirmed without a candle."""
         step = series.timeframe.step_ms
         noted = await self._evidence.verified(series, slots)
         (read,) = await self._evidence.read([(series, slots)])
@@ -84,9 +84,9 @@ class OlderBars:
 
 
 def _from(series: Sequence[Series], after: tuple[str, int] | None) -> list[Series]:
-    """Return all series, beginning with that of the cursor, or the next one that is kept.
+    """Return all series, beginning with that of the cursor, or with the next one if it is no longer kept.
 
-    Of each symbol the finest ones come first: candles of longer timeframes follow from them.
+    The finest timeframe of each symbol comes first, since sums of its candles can verify longer ones.
     """
     order = sorted(series, key=_place)
     last = None if after is None else Series.named(after[0])

@@ -1,4 +1,4 @@
-"""The pages of one pass: planned from the due slots of its tally, asked for, and counted."""
+"""The pages of one pass: planned from the due slots of its tally, handed to workers, and counted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from reconciler_engine.planning.pages import Page
 
 
 class PageAsking:
-    """Asks for the pages of a pass, for a few series at a time or for all; the time of the pass is for all together."""
+    """Hands the pages of a pass to workers, for any number of series at a time, within one time limit for all calls."""
 
     def __init__(
         self,
@@ -45,9 +45,9 @@ class PageAsking:
         return self._left_s is None or self._left_s > 0
 
     async def ask(self, series: Collection[Series]) -> frozenset[Series]:
-        """Have the due slots of these series asked for; return the series whose pages were handed out.
+        """Have the due slots of series requested; return the series whose pages were handed out.
 
-        Those that verify go in the order of the series where a pass has an agenda, all others the newest first.
+        Pages go out newest first, or in the order of `series` if the pass has an agenda.
 
         Raises:
             StoreError: Redis cannot be reached, or the run's record was lost.
@@ -61,7 +61,7 @@ class PageAsking:
         )
 
     async def ask_bridges(self) -> None:
-        """Have those slots asked for that the pages so far left unproven at their borders.
+        """Have slots requested that earlier pages left unproven at their borders.
 
         Raises:
             StoreError: Redis cannot be reached, or the run's record was lost.

@@ -32,18 +32,18 @@ class PassRequest:
     Attributes:
         job: Name in logs and records.
         series: Every series to examine.
-        look_back: Window in milliseconds before now, or an explicit interval (clamped to closed slots), of all or by
-            series.
-        repair: Whether anything is written or asked; False only reports.
-        lane: The stream its pages go on.
-        verify: Candles in the cache that are asked for.
-        horizon_ms: How far ahead to look for candles that become due.
-        agenda: Chooses among the series whom to ask for in this run; None for all.
-        ask_s: How long pages are handed out, at most; None without a limit.
-        pauses: Whether a series of which an answer lacked candles waits for the next pass.
-        bars: Number of the newest slots, and of the newest members, that a window of milliseconds reaches back to.
-        stale_before: Candles last verified before this instant (ms UTC) are compared again, where they are asked for.
-        timely: Is told how the pass found the bars; None where it does not look at all series.
+        look_back: Window in milliseconds before now, or an explicit interval for all series or for each; clamped to
+            closed slots.
+        repair: Whether the pass sends requests and writes; if False, it only reports.
+        lane: Stream of its page tasks.
+        verify: Candles in the cache to ask for.
+        horizon_ms: Time ahead (ms): candles that become due within it are due now.
+        agenda: Chooses the series to ask for in this run; None for all series.
+        ask_s: Time limit for handing out pages (s); None for no limit.
+        pauses: Whether a series waits for the next pass after an answer that lacked candles.
+        bars: Number of the newest slots, and of the newest members, to which a window in milliseconds is extended.
+        stale_before: Requested candles whose last verification is older than this instant (ms UTC) are compared again.
+        timely: Judge of whether bars were complete and verified in time; None if the pass does not examine all series.
     """
 
     job: str
@@ -72,7 +72,7 @@ async def windows_of(
     """Return the closed slots of each series that a pass at `now` (ms UTC) examines, inside retention.
 
     Raises:
-        StoreError: The newest `bars` members could not be looked for.
+        StoreError: The newest `bars` members could not be read.
     """
     limits = {"max_candles": parts.config.max_candles, "grace_ms": parts.config.grace_ms}
     if isinstance(look_back, Interval):
@@ -87,7 +87,7 @@ async def windows_of(
 
 
 def scan_shards(windows: Windows) -> list[Windows]:
-    """Return the windows that hold slots in parts of a pipeline's size: of each a task is made."""
+    """Return the windows with slots, divided into groups of one pipeline's size; each group becomes a task."""
     wanted = [(series, window) for series, window in windows if window.grid(series.timeframe.step_ms)]
     sizes = (len(window.grid(series.timeframe.step_ms)) for series, window in wanted)
     return [wanted[shard.start : shard.stop] for shard in shards(sizes, PIPELINE_MEMBERS)]
@@ -105,7 +105,7 @@ def scan_task(
     *,
     waits: bool,
 ) -> ScanTask:
-    """Return the task that looks at some windows of a pass; whether it `waits` for nodes that do not serve."""
+    """Return the scan task for windows of a pass; `waits` makes it wait for cluster nodes that are away."""
     return ScanTask(
         run=run,
         id=name,
@@ -124,15 +124,15 @@ def scan_task(
 def plan_pages(
     wanted: Iterable[tuple[Series, Interval, Intervals]], now: int, grace_ms: int
 ) -> list[tuple[Series, Interval, Page]]:
-    """Return the fewest pages that cover the slots worth a request, newest first over all series.
+    """Return the fewest pages that cover the due slots, newest first over all series.
 
-    Each asks for neighbours too, as far as they had closed at `now` (ms UTC): candles among them prove more. With it
-    come its slots that the pass looks after; no slot is in two of these spans.
+    Each page is returned with its series and the examined slots that it is responsible for; these spans do not overlap.
+    A page also asks for neighbours that had closed at `now` (ms UTC): candles there let its answer prove more.
 
     Args:
-        wanted: Series, its slots that are looked after, and those worth a request.
+        wanted: Triples of a series, its examined slots, and its due slots.
         now: The instant of the pass.
-        grace_ms: How long after its close a bar may still be on its way.
+        grace_ms: Time after its close within which a bar may still arrive (ms).
     """
     pages: list[tuple[Series, Interval, Page]] = []
     for series, slots, due in wanted:

@@ -1,4 +1,4 @@
-"""Reach: how far back a series is whole, read from the cache and the evidence, not remembered from passes."""
+"""Reach: how far back a series is complete and undoubted, read from the cache and the evidence."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _ALL_MEMBERS = 2**31
 
 
 class Reach:
-    """Walks back over the candles of series, from an instant to the first slot that is missing or in doubt.
+    """Walks back over series from an instant to the first slot that is not whole, or to the oldest member.
 
-    It ends at the oldest member: slots before it are not kept.
+    A slot is whole if it holds a candle that is not suspect, or is confirmed to have none.
     """
 
     def __init__(self, parts: BaseParts) -> None:
         self._parts = parts
 
     async def find(self, before: Mapping[Series, int]) -> dict[Series, int]:
-        """Return from when on the slots before an instant (ms UTC, on the grid) are whole; the instant where none is.
+        """Return the start of the whole slots before an instant (ms UTC, on the grid), by series.
 
-        A slot is whole where it holds a candle that is not suspect, or is confirmed to have none.
+        If the slot just before the instant is not whole, that is the instant itself.
 
         Raises:
             StoreUnavailable: Redis cannot be reached or did not answer in time.
@@ -47,9 +47,9 @@ class Reach:
         return found
 
     async def newest(self, before: Mapping[Series, int]) -> dict[Series, Interval]:
-        """Return the newest whole slots before an instant (ms UTC, on the grid); series without any are left out.
+        """Return the newest interval of whole slots before an instant (ms UTC, on the grid), by series.
 
-        They are looked for among the last `PIPELINE_MEMBERS` slots, and then as far back as they go.
+        Its end must lie in the last `PIPELINE_MEMBERS` slots before the instant; otherwise the series is left out.
 
         Raises:
             StoreUnavailable: Redis cannot be reached or did not answer in time.
@@ -61,7 +61,7 @@ class Reach:
         return {series: Interval(starts[series], run.stop) for series, run in runs.items()}
 
     async def _ends(self, series: Iterable[Series]) -> dict[Series, int]:
-        """Return the open time of the oldest slot that is kept, of series that have members."""
+        """Return the open time of the oldest kept slot, for series that have members."""
         known = list(series)
         oldest = await self._parts.keys.oldest_of(known, _ALL_MEMBERS)
         return {one: one.timeframe.floor(at) for one, at in zip(known, oldest, strict=True) if at is not None}
@@ -69,7 +69,7 @@ class Reach:
     async def _read(
         self, parts: Sequence[tuple[Series, Interval]]
     ) -> AsyncIterator[tuple[Series, Interval, Intervals]]:
-        """Yield each part with its whole slots; none of a part that cannot be read."""
+        """Yield each part with its whole slots; an unreadable part has none."""
         for shard in shards((part.size(one.timeframe.step_ms) for one, part in parts), PIPELINE_MEMBERS):
             asked = parts[shard.start : shard.stop]
             scans = await scan(self._parts.store, asked, confirm_ms=0)
@@ -83,7 +83,7 @@ def _part(series: Series, oldest: int, stop: int) -> Interval:
 
 
 def _whole(series: Series, part: Interval, found: SpanScan, read: LedgerRead) -> Intervals:
-    """Return the whole slots of a part; none where it cannot be read."""
+    """Return the whole slots of a part; an empty set if it cannot be read."""
     if found.error is not None or read.error is not None:
         return NOTHING
     step = series.timeframe.step_ms

@@ -1,4 +1,4 @@
-"""A pass, from its windows to its result: scan, plan, fetch. The workers do the work; this directs it."""
+"""Directs a pass from its windows to its result: scan, plan, fetch. Workers carry out its tasks."""
 
 from __future__ import annotations
 
@@ -36,39 +36,39 @@ from reconciler_engine.store.listings import Listings
 from reconciler_engine.store.task_streams import Lane
 
 _LATE = "late-"
-"""Begins the names of tasks for series that were put off."""
+"""Prefix of the names of tasks for series that were put off."""
 
 _BATCH_MIN = 1 / 6
-"""Symbols are verified so many at a time as take ten seconds of the share, were each to take one request."""
+"""Size of a batch of verified symbols, in minutes of the share (ten seconds) at one request a symbol."""
 
 _logger = logging.getLogger(__name__)
 
 
 class Reconciler:
-    """Directs passes of one scope. Its state is in Redis; any number of them may direct passes at once."""
+    """Directs passes of one scope. The state of a pass is in Redis; any number of reconcilers may work at once."""
 
     def __init__(self, parts: BaseParts, second_looks: SecondLooks) -> None:
-        """Make a reconciler, which directs passes; `second_looks` proves candles without a page."""
+        """Make a reconciler; `second_looks` proves candles by sums and keeps bars that differ from theirs."""
         self._parts = parts
         self._second_looks = second_looks
         self._share = VerifyShare(parts.share)
 
     def under(self, epoch: int) -> Reconciler:
-        """Return this director for passes under the lease of that epoch."""
+        """Return a reconciler whose writes carry the epoch of a lease."""
         return Reconciler(replace(self._parts, queue=self._parts.queue.under(epoch)), self._second_looks)
 
     @property
     def verify_per_minute(self) -> float:
-        """How many requests of verification may go out a minute."""
+        """Rate of verification requests (per minute)."""
         return self._share.per_minute
 
     async def run_pass(self, request: PassRequest) -> ReconciliationResult:
-        """Scan, and where the request says so, repair; return when every page has its outcome.
+        """Scan and, if the request says so, repair; return once every page has its outcome.
 
-        Cancelled, the run's record is closed: tasks still about become void, merged candles stay.
+        A cancellation closes the run's record: unfinished tasks are discarded, merged candles stay.
 
         Raises:
-            StoreError: Redis cannot be reached, or the run's record was lost; the next pass derives the work anew.
+            StoreError: Redis cannot be reached, or the run's record was lost. The next pass plans the work again.
         """
         started, since = trio.current_time(), self._parts.coverage.records
         now = await self._parts.clock.now()
@@ -76,7 +76,7 @@ class Reconciler:
             await self._parts.keys.prolong(request.series, self._parts.retention.ttl_s)
         windows = await windows_of(self._parts, request.series, request.look_back, now, bars=request.bars)
         listings = await self._parts.products.listings()
-        # Not to be cancelled in the middle: whether there is a record to close would be unknown. Bounded by the client.
+        # Shielded: after a cancelled call it would be unknown whether to close a record. The client's timeout ends it.
         with trio.CancelScope(shield=True):
             run = await self._parts.queue.open_run(request.job, now)
         logs.note(run=run)
@@ -85,7 +85,7 @@ class Reconciler:
             if request.repair:
                 await note_halts(self._parts.evidence, list(tally.absences()), listings.books, self._parts.retention)
         if isinstance(request.look_back, int):
-            # A range somewhere in the past says nothing about how the series stands.
+            # Coverage describes the newest slots, so a pass over an explicit range does not record it.
             explains_all = request.verify is not Verify.NONE and request.agenda is None
             checked = await self._explain(list(tally.checked()), listings, whole=explains_all)
             await self._parts.coverage.record(
@@ -107,7 +107,7 @@ class Reconciler:
         return result
 
     async def _explain(self, checked: Sequence[Checked], listings: Listings, *, whole: bool) -> list[Checked]:
-        """Add why slots are not ready: of series with missing or doubtful ones, or of all. Not where Redis is away."""
+        """Add the reasons of slots that are not ready, of all series if `whole`; without reasons if Redis is away."""
         asked = [one for one in checked if one.unresolved is not None and (whole or one.unresolved or one.has_doubts)]
         explained = {}
         try:
@@ -131,8 +131,8 @@ class Reconciler:
     ) -> Tally:
         """Scan series, and fetch missing slots; return the tally.
 
-        Series of a node of a cluster that does not serve are put off until all others are done. They are the second
-        part, which waits until the node serves again, or has been away for long.
+        If a node of a cluster is away, its series are done last, in a second part of the run. That part waits until
+        the node serves again or has been away too long.
         """
         tally = Tally(windows, digests=request.verify.looks_at_digests)
         put_off = await self._scan(tasks, windows, request, tally, listings, now)
@@ -152,11 +152,11 @@ class Reconciler:
         listings: Listings,
         now: int,
     ) -> list[tuple[Series, Interval]]:
-        """Have series scanned and count the findings; return the series that were put off."""
+        """Have series scanned and count the findings; return the windows that were put off."""
         ordered = await self._parts.keys.by_node(windows)
         named = {f"{tasks.part}scan-{number}": shard for number, shard in enumerate(scan_shards(ordered))}
         facts = (request, listings, now, self._parts.config, self._parts.retention)
-        # One by one: thousands of series are not kept as messages, too.
+        # A generator, so that the messages of thousands of series are not all in memory at once.
         scans = (scan_task(tasks.run, name, shard, *facts, waits=bool(tasks.part)) for name, shard in named.items())
         await tasks.do(Lane.SCAN, scans)
         outcomes = await tasks.outcomes()
@@ -186,7 +186,7 @@ class Reconciler:
             await asking.ask_bridges()
 
     async def _verify(self, asking: PageAsking, run: str, tally: Tally, request: PassRequest, now: int) -> None:
-        """Verify the candles that are due within the share of the budget, by sums where these can be had."""
+        """Verify the due candles within the share of the budget: by sums of finer ones if possible, else by request."""
         agenda, rules = request.agenda, self._parts.config.verify_rules
         looks = tally.looks(0 if agenda is None else self._parts.config.quick_scan_window_ms)
         is_due = partial(to_verify, now=now, rules=rules, horizon_ms=request.horizon_ms)
@@ -212,6 +212,6 @@ class Reconciler:
         agenda.note_sums(done.proved, done.asked | done.unlike.keys())
 
     def _settled(self, slots: Mapping[Series, Intervals], now: int) -> dict[Series, Intervals]:
-        """Return the slots by series whose bars are final."""
+        """Return the slots whose bars are settled, by series."""
         rules = self._parts.config.verify_rules
         return {one: rules.settled(where, now, one.timeframe.step_ms) for one, where in slots.items()}

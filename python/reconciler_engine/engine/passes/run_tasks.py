@@ -1,4 +1,4 @@
-"""The tasks of one run: put on their lanes as their share allows, awaited, their outcomes read; and the run closed."""
+"""The tasks of one run: puts them on lanes as the share allows, waits, reads the outcomes, and closes the run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from reconciler_engine.store.tasks import TaskQueue, job_of
 
 LOST = "the outcome of its task was lost; nothing is known until the next pass"
 PROGRESS_S = 5.0
-"""Time until a pass says how far it is; each time twice as long until the next, up to `MOST_PROGRESS_S`."""
+"""Time until a pass first logs its progress (s); each further interval doubles, up to `MOST_PROGRESS_S`."""
 
 MOST_PROGRESS_S = 60.0
 _KEEP_RUN_S = 30.0
@@ -30,9 +30,9 @@ _logger = logging.getLogger(__name__)
 
 
 class VerifyShare:
-    """Lets pages go as a bucket of its own allows, which all engines of the budget share.
+    """Paces verification pages by a bucket of their own, which all engines of the budget share.
 
-    Its permits only pace: each request takes one of the budget, too, like any other.
+    A permit of this bucket only sets the pace: each request also takes a permit from the budget.
     """
 
     def __init__(self, bucket: TokenBucket) -> None:
@@ -40,11 +40,11 @@ class VerifyShare:
 
     @property
     def per_minute(self) -> float:
-        """How many requests of verification may go out a minute."""
+        """Rate of verification requests (per minute)."""
         return 60 * self._bucket.budget.rate_per_s
 
     async def wait(self, deadline: float, keep_run: Callable[[], Awaitable[object]]) -> bool:
-        """Wait for a permit, keeping a run alive; return False where none comes before `deadline` (trio's clock, s).
+        """Wait for a permit while keeping a run alive; return False if `deadline` (trio's clock, s) comes first.
 
         Raises:
             StoreError: Redis did not answer, or the run's record was lost.
@@ -63,7 +63,7 @@ class VerifyShare:
 
 
 class RunTasks:
-    """Has the workers do the tasks of a run, or of the `part` of it that begins their names."""
+    """Hands the tasks of a run to workers; `part` is a prefix of task names, for a part of the run."""
 
     def __init__(self, queue: TaskQueue, run: str, *, part: str = "") -> None:
         self._queue = queue
@@ -87,8 +87,8 @@ class RunTasks:
     ) -> list[PageTask]:
         """Put pages on a lane in their order, wait until these are done, and return them.
 
-        Those that are asked for because of missing candles alone do not wait for the share. The others may, for
-        `limit_s` altogether (None without a limit); after that no more are put there.
+        A page with candles to audit waits for the share; a page of missing slots only does not. After `limit_s`
+        (None for no limit), the first page that would have to wait ends the handing out.
 
         Raises:
             StoreError: As `do`.
@@ -106,7 +106,7 @@ class RunTasks:
         return handed
 
     async def outcomes(self) -> dict[str, ScanOutcome | PageOutcome]:
-        """Return the workers' outcomes by task id. Anything else is logged, and its task counts as lost."""
+        """Return the workers' outcomes by task id; log and skip invalid records, so that their tasks count as lost."""
         outcomes: dict[str, ScanOutcome | PageOutcome] = {}
         for body in await self._queue.outcomes(self.run):
             try:
@@ -119,7 +119,7 @@ class RunTasks:
         return outcomes
 
     async def _wait(self, lane: Lane, total: int) -> None:
-        """Wait for all tasks on a lane; a pass that takes long says how far it is."""
+        """Wait for all tasks on a lane; log the progress of a long pass."""
         told_at, pause_s = trio.current_time(), PROGRESS_S
 
         def tell(left: int) -> None:
@@ -132,7 +132,7 @@ class RunTasks:
             summary = f"{job:<14}  {total - left} of {total} {kind} done, {took} so far"
             extra = {"job": job, "lane": lane, "done": total - left, "of": total, "summary": summary}
             if lane is Lane.VERIFY:
-                # Its pages wait for their share of the budget each minute.
+                # Verification pages wait for the share every minute, so a long wait is routine.
                 extra["routine"] = f"{job} goes on"
             _logger.info("pass goes on", extra=extra)
 
@@ -141,10 +141,10 @@ class RunTasks:
 
 @asynccontextmanager
 async def closed_after(queue: TaskQueue, run: str) -> AsyncIterator[None]:
-    """Close the run when the block ends, cancelled or not: tasks of it that are still about are void.
+    """Close the run when the block ends, cancelled or not; its unfinished tasks are then discarded.
 
-    Nothing is raised where that fails, since it would hide the error that ended the block: the run is another
-    engine's by then, or Redis is away and the record dies by itself.
+    If closing fails, that is only logged, so as not to hide the error that ended the block. Then either another engine
+    has the run, or Redis is away and the record expires.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""The scrub: finds the pages whose candles were compared longest ago, by their digests' instants."""
+"""The scrub: finds the pages whose candles were compared longest ago, by the instants noted with their digests."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.marks import Cursor
 
 LOOKS = 64
-"""Parts of series looked at in one run: each is a question to Redis."""
+"""Most parts of series read in one run; each takes one read of Redis."""
 
 PART_PAGES = 12
-"""A part has so many pages: sixty blocks of digests."""
+"""Length of a part in pages: sixty blocks of digests."""
 
 _PARTS_AGAIN = 8
 _ALL_MEMBERS = 2**31
@@ -33,15 +33,15 @@ _KNOWN_MS = 3_600_000
 
 @dataclass(slots=True)
 class ScrubMemory:
-    """Memory of a scrub between its runs; after a loss it is read from Redis again.
+    """State of a scrub between its runs; after a restart it is read from Redis again.
 
     Attributes:
         ages: Ages of all pages.
-        pace: How many may go out.
-        began: When this round began (ms UTC); None where nobody has asked Redis yet.
-        fitted_at: When the kept slots were looked at last (ms UTC), and of how many series.
-        figures: How far the round is; None before the first run.
-        looked_at: When that was counted (ms UTC).
+        pace: Rate at which pages may be requested.
+        began: Beginning of this round (ms UTC); None until it is read from Redis.
+        fitted_at: Instant of the last read of the kept slots (ms UTC), and the number of series then.
+        figures: Progress of the round; None before the first run.
+        looked_at: Instant of `figures` (ms UTC).
     """
 
     ages: PageAges = field(default_factory=PageAges)
@@ -52,11 +52,11 @@ class ScrubMemory:
     looked_at: int = 0
 
     def status(self, days: int, per_minute: float, now: int) -> ScrubStatus | None:
-        """Return the progress of rounds at `now` (ms UTC); None where this engine has not looked for an hour.
+        """Return the progress of the round at `now` (ms UTC); None if this engine has not counted it for an hour.
 
         Args:
             days: Days within which a round is to be done.
-            per_minute: How many requests of verification may go out a minute.
+            per_minute: Rate of verification requests (per minute).
             now: The instant.
         """
         if self.figures is None or self.began is None or now - self.looked_at > _KNOWN_MS:
@@ -73,12 +73,12 @@ class ScrubMemory:
 
 
 class Scrub:
-    """Finds the oldest pages of all series, as many as are due; those that run out of time are overdue."""
+    """Finds the oldest pages of all series: as many as the pace allows, and all that exceed the time of a round."""
 
     def __init__(
         self, keys: CandleKeys, evidence: EvidenceStore, cursor: Cursor, days: int, memory: ScrubMemory
     ) -> None:
-        """Make one for rounds of at most so many days; `cursor` keeps when this one began, and its pace."""
+        """Make a scrub for rounds of `days` days; `cursor` keeps the beginning and the pace of the round in Redis."""
         self._keys = keys
         self._evidence = evidence
         self._cursor = cursor
@@ -86,12 +86,12 @@ class Scrub:
         self._memory = memory
 
     async def find(self, series: Sequence[Series], now: int, room: int) -> dict[Series, Interval]:
-        """Return the slots to compare again at `now` (ms UTC), by series: pages in a row, of the oldest ones.
+        """Return the slots to compare again at `now` (ms UTC): for each series one interval of its oldest pages.
 
         Args:
             series: All series.
             now: The instant.
-            room: How many pages there is room for.
+            room: Most pages to return.
 
         Raises:
             StoreError: Redis did not answer.
@@ -118,10 +118,10 @@ class Scrub:
         return found
 
     async def note(self, found: Mapping[Series, Interval], result: ReconciliationResult, now: int) -> None:
-        """Take note of pages that were asked for in the run of `now` (ms UTC).
+        """Record the ages of pages that were asked for in the run of `now` (ms UTC).
 
-        Those that got no answer are put off, and those that wait for another one. A page that is old after a good
-        answer holds digests of candles that are gone: it is as of now.
+        Pages without an answer, or that wait for a second one, are put off. If a page is still old after a good answer,
+        its old digests belong to deleted candles, so it counts as compared now.
 
         Raises:
             StoreError: Redis did not answer.
@@ -139,7 +139,7 @@ class Scrub:
         await self._note_round(now)
 
     async def _resume(self, now: int) -> None:
-        """Go on with the round that another engine left."""
+        """Read the beginning and the pace of the round from Redis, once after a start."""
         memory = self._memory
         if memory.began is None:
             began, paid_to = await self._cursor.load() or ("", now)
@@ -147,7 +147,7 @@ class Scrub:
             memory.pace.paid_to = paid_to
 
     async def _fit(self, series: Sequence[Series], now: int) -> None:
-        """Learn now and then which slots are kept."""
+        """Update the kept slots, once an hour or when the number of series changed."""
         at, count = self._memory.fitted_at
         if 0 <= now - at < _FIT_EVERY_MS and count == len(series):
             return
@@ -161,7 +161,7 @@ class Scrub:
         self._memory.fitted_at = now, len(series)
 
     async def _look_at_oldest(self, now: int) -> None:
-        """Read the ages again of the pages that are told as oldest: a command may have compared them meanwhile."""
+        """Read again the ages of the oldest pages, since a command may have compared them meanwhile."""
         looked: set[tuple[Series, int]] = set()
         for _ in range(_PARTS_AGAIN):
             for page in self._memory.ages.oldest_of_each():
@@ -171,12 +171,12 @@ class Scrub:
                     looked.update((page.series, number) for number in numbers)
 
     async def _look(self, series: Series, numbers: range, now: int) -> None:
-        """Read the ages of some pages; those of a series that cannot be read count as compared now."""
+        """Read the ages of pages; those of an unreadable series count as compared now."""
         blocks: Mapping[int, int] = {}
         try:
             blocks = await self._evidence.oldest_verified(series, page_slots(series, numbers.start, numbers.stop))
         except StoreError as error:
-            # A key of another type, or one at a node that is away: the passes tell of it.
+            # The key is of another type, or its node is away. Passes report that.
             own_fault(error, waits=False)
         each = PAGE_SLOTS // BLOCK_SLOTS
         for number in numbers:
@@ -184,13 +184,13 @@ class Scrub:
             self._memory.ages.note(series, number, min(found, default=None), now)
 
     async def _confirm(self, pages: Sequence[OldPage], now: int) -> list[OldPage]:
-        """Return those pages that are as old as is remembered: others may have been compared meanwhile."""
+        """Read the ages of pages again and leave out those that were compared meanwhile."""
         for page in pages:
             await self._look(page.series, range(page.number, page.number + 1), now)
         return [page for page in pages if self._memory.ages.at(page.series, page.number) == page.at]
 
     async def _note_round(self, now: int) -> None:
-        """Count how far the round is; once it is done, the next one begins."""
+        """Count the progress of the round and save it; if the round is done, begin the next one."""
         memory = self._memory
         memory.looked_at, memory.figures = now, memory.ages.figures(memory.began or now)
         if memory.figures.done == memory.figures.pages:

@@ -1,4 +1,4 @@
-"""Second looks at bars that the exchange has otherwise than as the sum of their finer ones, an hour after the first."""
+"""Second looks at bars that differ from the sum of their finer ones at the exchange itself, an hour after the first."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ _GIVEN_UP_MS = 86_400_000
 _logger = logging.getLogger(__name__)
 
 Ask = Callable[[Mapping[Series, Interval], int], Awaitable[None]]
-"""Asks the exchange for all candles of some slots that were last verified before an instant (ms UTC)."""
+"""Asks the exchange for the candles of slots whose last verification is older than an instant (ms UTC)."""
 
 
 @dataclass(frozen=True, slots=True)
 class SecondLooks:
-    """Looks again at bars that were unlike their sums in answers of the exchange.
+    """Asks again for bars that differed from the sum of their finer bars in answers of the exchange.
 
-    The bar stays as the exchange has it, verified by its answers. If it is unlike its sum after a second answer about
-    both, that is told once.
+    The cache keeps the bar as the exchange sent it. If bar and sum still differ after both were asked for again, that
+    is reported once.
 
     Attributes:
         sums: Compares bars with their sums.
-        disagreements: The bars to look at again.
+        disagreements: Queue of the bars to ask for again.
     """
 
     sums: SumProofs
     disagreements: Disagreements
 
     async def note(self, series: Series, slots: Intervals, now: int) -> None:
-        """Keep those bars for a second look that an answer has shown unlike their sums.
+        """Queue the bars of `slots` that differ from their sums for a second look.
 
         Raises:
             StoreError: Redis did not answer.
@@ -50,11 +50,11 @@ class SecondLooks:
         await self.disagreements.add(series, [slot for slot, one in found.items() if one.disagrees], now)
 
     async def look(self, ask: Ask, kept: Container[Series], now: int, by: str) -> None:
-        """Have the bars that are due at `now` (ms UTC) asked for again, with their finer ones; tell of those unlike.
+        """Ask again for queued bars that are due at `now` (ms UTC), and their finer ones; report lasting differences.
 
         Args:
-            ask: Asks for candles.
-            kept: All series.
+            ask: Asks the exchange for candles.
+            kept: All series of the engine.
             now: The instant.
             by: Author of the changes, for the journal.
 
@@ -73,7 +73,7 @@ class SecondLooks:
     async def _settle(self, one: Disagreement, slots: Interval, now: int, by: str) -> None:
         beside = (await self.sums.answered(one.series, Intervals([slots]), since=one.due)).get(one.slot)
         if beside is None:
-            # An answer is missing, or changed a bar that now waits for another one.
+            # An answer is missing, or a changed bar waits for its second answer.
             await self.disagreements.put_off(one, now + _RETRY_MS)
             return
         if beside.disagrees:

@@ -11,27 +11,27 @@ from reconciler_engine.market.result import with_error
 
 @dataclass(slots=True)
 class SeriesRow:
-    """Knowledge of one series so far.
+    """Findings and repairs of a pass in one series.
 
     Attributes:
-        window: The slots looked at.
+        window: The slots examined.
         step: The grid's step (ms).
-        examined: Whether a scan examined it whole.
-        missing_before: Slots that were missing when it was scanned.
-        confirmed_before: Slots that were confirmed to have no candle when it was scanned.
-        unverified_before: Slots whose candles were not verified when it was scanned, those in doubt among them.
-        due: Slots of both that are worth a request.
-        suspects: Slots whose candles are in doubt and due.
-        unverified: Slots whose candles are not verified, those that rest left out.
-        changed: Those of them that held another, verified member.
-        resting: Slots whose candles are not verified, and that wait for another answer.
-        again_at: When slots that wait for another answer are worth a request again (ms UTC).
-        to_audit: Slots with a candle that is to be asked for.
+        examined: Whether the scan could read the whole window.
+        missing_before: Slots that the scan found missing.
+        confirmed_before: Slots that were confirmed to have no candle at the scan.
+        unverified_before: Slots with an unverified or suspect candle at the scan.
+        due: Missing or confirmed slots that are worth a request.
+        suspects: Slots with a suspect candle that is due.
+        unverified: Slots with an unverified candle, without those in `resting`.
+        changed: Slots of `unverified` whose candle replaced a verified one.
+        resting: Slots with an unverified candle that waits for another answer.
+        again_at: Earliest instant at which one of the waiting slots is worth a request (ms UTC).
+        to_audit: Slots whose candles are to be asked for.
         asked: Slots of each answer of this pass.
-        answered: Slots that a page of this pass has told of.
-        reopened: Slots whose proof a page of others put in doubt.
-        unresolved: Slots that are missing by now.
-        confirmed: Slots that are confirmed to have no candle by now.
+        answered: Slots that an answer of this pass decided.
+        reopened: Confirmed slots that a neighbouring page put in doubt.
+        unresolved: Slots that are missing now.
+        confirmed: Slots that are confirmed to have no candle now.
     """
 
     window: Interval
@@ -65,20 +65,20 @@ class SeriesRow:
     errors: tuple[str, ...] = ()
 
     def note(self, error: str | None) -> None:
-        """Keep a message, once."""
+        """Add an error message unless it is there already; None adds nothing."""
         self.errors = with_error(self.errors, error)
 
     def learn(self, slots: Interval, unresolved: Intervals, confirmed: Intervals) -> None:
-        """Take how slots stand now; one that holds a candle is in neither set."""
+        """Update the absent slots of a page; slots outside both sets now hold a candle."""
         absent = self.missing_before | self.confirmed_before
         self.unresolved = (self.unresolved - slots) | (unresolved & absent)
         self.confirmed = (self.confirmed - slots) | (confirmed & absent)
-        # Pages of one pass come in any order: a slot that one of them put in doubt stays so.
+        # Pages come in any order; a doubt of an earlier one must outlast this page.
         self.unresolved |= self.confirmed & self.reopened
         self.confirmed -= self.reopened
 
     def note_verified(self, verified: Intervals, again_at: int | None) -> None:
-        """Take which candles a page found verified, and when it is worth asking again."""
+        """Update the verified candles of a page, and the earliest instant of the next request."""
         self.newly_verified += (self.unverified & verified).size(self.step)
         self.unverified -= verified
         self.resting -= verified
@@ -88,28 +88,28 @@ class SeriesRow:
 
     @property
     def slots(self) -> Interval:
-        """The window, from slot to slot."""
+        """The window with its ends on the grid."""
         return self.window.slots(self.step)
 
     def filled_in(self, slots: Interval) -> Intervals:
-        """Return the slots among these that hold a candle now and did not before."""
+        """Return the slots of an interval that gained a candle in this pass."""
         if not (self.missing_before or self.confirmed_before):
             return NOTHING
         return ((self.missing_before | self.confirmed_before) - self.unresolved - self.confirmed) & slots
 
     @property
     def filled(self) -> int:
-        """Number of slots that hold a candle now and did not before."""
+        """Number of slots that gained a candle in this pass."""
         return self.filled_in(self.slots).size(self.step) if self.missing_before or self.confirmed_before else 0
 
     @property
     def proved(self) -> int:
-        """Slots that are confirmed to have no candle now and were not before."""
+        """Number of slots that this pass confirmed to have no candle."""
         return (self.confirmed - self.confirmed_before).size(self.step) if self.confirmed else 0
 
     @property
     def gaps_filled(self) -> int:
-        """How many gaps hold a candle in each slot now."""
+        """Number of gaps in which every slot now holds a candle."""
         if not self.missing_before:
             return 0
         starts = [gap.start for gap in self.missing_before]

@@ -1,7 +1,4 @@
-"""Sums in the cache: candles that follow from finer ones are noted as verified; the exchange is not asked.
-
-Candles are read here only of slots that are to be verified, and of finer ones that show the whole of such a slot.
-"""
+"""Verifies candles that equal the sums of verified finer ones, without a request."""
 
 from __future__ import annotations
 
@@ -25,13 +22,13 @@ from reconciler_engine.store.verified_fields import Verified, digest_of
 
 
 class SumBeside(NamedTuple):
-    """A candle and the bar that follows from the finer ones of its slot.
+    """A candle beside the sum of the finer candles of its slot.
 
     Attributes:
-        copy: The candle, as it was read.
-        expected: The values of that bar.
-        first: When the exchange was asked for the finer one that it was asked for longest ago (ms UTC).
-        at: When it was last asked for one of them.
+        copy: The candle in the cache.
+        expected: The values of the sum.
+        first: Oldest verification among the finer candles (ms UTC).
+        at: Newest verification among the finer candles (ms UTC).
     """
 
     copy: Copy
@@ -41,12 +38,12 @@ class SumBeside(NamedTuple):
 
     @property
     def agrees(self) -> bool:
-        """Whether the candle is verified by the sum."""
+        """Whether the sum verifies the candle."""
         return is_sum(self.copy.values, self.expected)
 
     @property
     def disagrees(self) -> bool:
-        """Whether the two are unlike by the rule for candles of cache and exchange, which grants rounding."""
+        """Whether candle and sum differ by more than rounding, as a candle of the cache and one of the exchange may."""
         return not is_equal(self.copy.values, tuple(self.expected))
 
 
@@ -57,7 +54,7 @@ class SumProofs:
     Attributes:
         store: The candles.
         evidence: Findings on them.
-        timeframes: The timeframes that are kept of each symbol.
+        timeframes: The timeframes kept for each symbol.
         retention: Bounds on the candles that the cache keeps.
     """
 
@@ -67,15 +64,15 @@ class SumProofs:
     retention: Retention
 
     def finer_of(self, series: Series) -> Series | None:
-        """Return the series whose candles make up those of another; None where none does."""
+        """Return the nearest finer series, whose candles add up to those of `series`; None if it has no finer one."""
         finer = nearest_finer(series.timeframe, self.timeframes)
         return None if finer is None else Series(series.symbol, finer)
 
     async def compare(self, series: Series, slots: Intervals) -> dict[int, SumBeside]:
-        """Return the candles in slots of which a sum can be had, by open time.
+        """Return the candles of slots that have a sum, by open time.
 
-        Each finer slot holds a verified candle that is not in doubt, or is settled without one. A series that cannot
-        be read has no sums.
+        A slot has a sum if each of its finer slots holds a verified candle that is not suspect, or is settled without
+        a candle. An unreadable series has no sums.
 
         Raises:
             StoreUnavailable: Redis cannot be reached or did not answer in time.
@@ -88,14 +85,14 @@ class SumProofs:
             try:
                 found.update(await self._compare_part(series, finer, part))
             except StoreError as error:
-                # The scan tells of it.
+                # The scan reports it.
                 own_fault(error, waits=False)
         return found
 
     async def answered(self, series: Series, slots: Intervals, *, since: int = 0) -> dict[int, SumBeside]:
-        """Return the verified candles in slots of which a sum can be had, by open time.
+        """Return the verified candles of slots that have a sum, by open time.
 
-        The exchange was asked for each of them, and for the finer ones, at `since` (ms UTC) or later.
+        Only candles are returned that, like their finer ones, were verified at `since` (ms UTC) or later.
 
         Raises:
             StoreError: The digests could not be read.
@@ -109,7 +106,7 @@ class SumProofs:
         }
 
     async def note(self, series: Series, sums: dict[int, SumBeside], by: str) -> Intervals:
-        """Note candles as verified; return the slots of those that still are there.
+        """Record candles as verified; return the slots whose candle has not changed since it was read.
 
         Raises:
             StoreError: Redis is away, or refuses to write.
@@ -149,7 +146,7 @@ def _is_noted(copy: Copy, noted: Verified) -> bool:
 
 
 def _parts(slots: Intervals, series: Series, finer: Series) -> Iterator[Intervals]:
-    """Cut slots so that each part has at most a page of finer ones, or is one slot."""
+    """Cut slots into parts of at most a page of finer slots, but at least one slot."""
     step = series.timeframe.step_ms
     length = max(PAGE_SLOTS * finer.timeframe.step_ms // step, 1) * step
     for one in slots:

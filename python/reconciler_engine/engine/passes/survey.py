@@ -1,4 +1,4 @@
-"""Survey: the state of every slot at this moment, and the requests of a pass. Asks and changes nothing."""
+"""Survey: the present state of every slot, and the requests that a pass would send. Sends and writes nothing."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ _NO_LOOK = Look()
 
 @dataclass(frozen=True, slots=True)
 class SurveyedSeries:
-    """How one series stands.
+    """The state of one series.
 
     Attributes:
         series: The series.
-        asked: The closed slots asked about, on the grid; empty where there is none.
-        examined: Those of them that the cache keeps.
-        states: All slots asked about by state, ascending.
-        due: Those worth a request.
-        known: The knowledge about them.
-        unverified: Slots of candles that are not verified, nor in doubt.
-        overdue: Those of them that have not been for longer than they may.
-        error: Why the candles or the evidence could not be read, or None.
-        look: How its candles stand for the verify run.
-        is_delisted: Whether the product is known to trade no more.
+        asked: Closed slots of the survey, ends on the grid; may be empty.
+        examined: Slots of `asked` that the cache keeps.
+        states: Slots of `asked` by state, ascending.
+        due: Slots that are worth a request.
+        known: Evidence on the slots.
+        unverified: Slots of unverified candles that are not suspect.
+        overdue: Slots of `unverified` whose candles have been unverified for longer than allowed.
+        error: Why the candles or the evidence could not be read; None if they were.
+        look: State of the candles for the verify run.
+        is_delisted: Whether the exchange has delisted the product.
     """
 
     series: Series
@@ -71,7 +71,7 @@ class SurveyedSeries:
 
     @property
     def obstacles(self) -> dict[Obstacle, int]:
-        """Numbers of slots that are not ready, by their reason."""
+        """Number of slots that are not ready, by reason."""
         missing, suspect = (slots_in(self.states, one) for one in (State.MISSING, State.SUSPECT))
         found = find_obstacles(missing, suspect | missing, self.known.ledger, is_delisted=self.is_delisted)
         if self.overdue:
@@ -79,18 +79,18 @@ class SurveyedSeries:
         return {one: where.size(self.series.timeframe.step_ms) for one, where in found.items()}
 
     def slots(self, *states: State) -> int:
-        """Return how many slots are in one of these states."""
+        """Return the number of slots in any of the given states."""
         return sum(one.stop - one.start for one in self.states if one.state in states) // self.series.timeframe.step_ms
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """States of series, and the requests of a pass.
+    """States of series, and the requests of a pass over them.
 
     Attributes:
-        at: The instant of the survey (ms UTC), as a pass would take it.
-        series: In the order asked.
-        plan: The requests of a pass and how long they take at the configured budget, were it alone to use it.
+        at: The instant of the survey (ms UTC), by the clock of passes.
+        series: The surveyed series, in the order asked.
+        plan: The requests of a pass, and their duration at the full rate of the configured budget.
     """
 
     at: int
@@ -99,7 +99,7 @@ class Survey:
 
 
 class Surveyor:
-    """Surveys series of one scope; reads Redis alone."""
+    """Surveys series of one scope; reads Redis, without requests to the exchange."""
 
     def __init__(self, parts: BaseParts) -> None:
         self._parts = parts
@@ -113,14 +113,14 @@ class Surveyor:
         verify: Verify = Verify.SUSPECTS,
         horizon_ms: int = 0,
     ) -> Survey:
-        """Say how series stand in the window that a pass would examine, read as a pass reads.
+        """Return the states of series in the window that a pass would examine, read as a pass reads.
 
         Args:
-            series: Series to look at.
-            look_back: Milliseconds before now, or an explicit interval; closed slots of it are asked about.
-            bars: Number of the newest slots, and of the newest members, that milliseconds reach back to.
+            series: Series to survey.
+            look_back: Milliseconds before now, or an explicit interval; only its closed slots are surveyed.
+            bars: Number of the newest slots, and of the newest members, to which a window in milliseconds is extended.
             verify: Candles that the pass would ask for.
-            horizon_ms: How far ahead it would look for candles that become due.
+            horizon_ms: Time ahead (ms): candles that become due within it are due now.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
@@ -188,7 +188,7 @@ class Surveyor:
             asked,
             examined,
             tuple(states_of(asked, examined if found.error is None else _NO_SLOT, absent, ledger, unverified)),
-            # As in a pass: without a readable ledger no proof about the slots could be kept.
+            # As in a pass: without a readable ledger, a proof could not be stored.
             urgent | to_audit if error is None else NOTHING,
             read.known._replace(ledger=ledger),
             unverified,
@@ -199,7 +199,7 @@ class Surveyor:
         )
 
     def _asked(self, series: Series, asked: Interval, now: int) -> Interval:
-        """Return the closed slots of a range, kept or not."""
+        """Return the closed slots of a range, also those older than the retention."""
         window = range_window(asked, now, series.timeframe, max_candles=0, grace_ms=self._parts.config.grace_ms)
         return window.slots(series.timeframe.step_ms)
 

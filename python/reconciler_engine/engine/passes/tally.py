@@ -1,4 +1,4 @@
-"""The tally of a pass: findings and pages come in, rows and totals come out."""
+"""The tally of a pass: collects outcomes of scans and pages, and adds them up to the result."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from reconciler_engine.store.coverage import Checked
 
 
 class Absences(NamedTuple):
-    """Slots without a candle of a series that was examined whole, after a pass.
+    """Slots without a candle after a pass, of a series that the scan could read.
 
     Attributes:
         series: The series.
-        slots: The slots looked at.
+        slots: The slots examined.
         confirmed: Slots that are confirmed to have no candle.
         missing: Slots still missing.
     """
@@ -39,10 +39,10 @@ class Absences(NamedTuple):
 
 
 class Tally:
-    """Counts one pass over given windows. A slot stands as the scan found it until a page says how it stands."""
+    """Counts one pass over given windows. The state of a slot is that of the scan until a page reports a new one."""
 
     def __init__(self, windows: Sequence[tuple[Series, Interval]], *, digests: bool = False) -> None:
-        """Make the tally of a pass; `digests` says that candles are looked at for being verified."""
+        """Make the tally of a pass; `digests` says whether it examines if candles are verified."""
         self._digests = digests
         self._rows = {series: SeriesRow(window, series.timeframe.step_ms) for series, window in windows}
         self._undone: Counter[str] = Counter()
@@ -50,7 +50,7 @@ class Tally:
     def add_scan(self, scanned: Sequence[Series], outcome: ScanOutcome) -> None:
         """Count the findings of a scan of these series; a series without a finding is complete.
 
-        A scan that failed, and a span that could not be read, leave their series unexamined.
+        A series stays unexamined if its scan failed or its span could not be read.
         """
         if outcome.error is not None:
             self._undone[outcome.error] += 1
@@ -75,26 +75,26 @@ class Tally:
             row.note(finding.error)
 
     def join(self, late: Tally) -> None:
-        """Take over the counts of a tally of some of the same series, of which this one has none."""
+        """Take over the counts of the series that were put off, from their own tally."""
         self._rows |= late._rows
         self._undone += late._undone
 
     def looks(self, quick_ms: int = 0) -> dict[Series, Look]:
-        """Return the standing of the candles of every examined series, for the choice of pages.
+        """Return the state of the candles of every examined series, for the choice of pages.
 
-        Missing slots that close within the last `quick_ms`, or are the newest three, are the gap scan's.
+        With `quick_ms`, due slots of the last `quick_ms`, at least the newest three, are left to the gap scan.
         """
         looks = {}
         for series, row in self._rows.items():
             if row.examined:
-                # A window over a few older slots may be shorter than that.
+                # The window may be shorter than that.
                 quick = Interval(row.slots.stop - max(quick_ms, MINIMUM_STEPS * row.step), row.slots.stop)
                 urgent = row.suspects | (row.due - quick if quick_ms else row.due)
                 looks[series] = Look(row.unverified, row.changed, urgent, row.again_at, row.slots.stop)
         return looks
 
     def candles(self) -> dict[Series, Intervals]:
-        """Return the slots with a candle of every examined series, without those that wait for another answer."""
+        """Return the slots with a candle, by examined series, without those that wait for another answer."""
         return {
             series: row.slots - row.missing_before - row.confirmed_before - row.resting
             for series, row in self._rows.items()
@@ -102,7 +102,7 @@ class Tally:
         }
 
     def choose(self, chosen: Mapping[Series, Intervals], *, alone: bool) -> None:
-        """Have these candles asked for; `alone` leaves all other series for another pass."""
+        """Choose candles to ask for; `alone` drops the due slots of all other series from this pass."""
         for series, row in self._rows.items():
             if series in chosen:
                 row.to_audit = row.suspects | chosen[series]
@@ -110,15 +110,15 @@ class Tally:
                 row.due = row.to_audit = NOTHING
 
     def to_audit(self, series: Series) -> Intervals:
-        """Return the slots of a series with candles that are to be audited."""
+        """Return the slots of a series whose candles are to be audited."""
         return self._rows[series].to_audit
 
     def mismatched(self, series: Series) -> int:
-        """Return how many candles of a series were unlike the exchange's in this pass."""
+        """Return the number of candles of a series that differed from the exchange's in this pass."""
         return self._rows[series].mismatched
 
     def note_sums(self, series: Series, verified: Intervals, *, asks: bool) -> None:
-        """Count candles that were verified by the sums of finer ones; a series that `asks` not is done with."""
+        """Count candles that sums of finer ones verified; unless the series `asks` for more, drop its due slots."""
         row = self._rows[series]
         row.by_sum += verified.size(row.step)
         row.newly_verified += (row.unverified & verified).size(row.step)
@@ -129,19 +129,19 @@ class Tally:
             row.to_audit = row.due = NOTHING
 
     def note_audit(self, series: Series, wrong: int) -> None:
-        """Count candles that the exchange has otherwise although their sums agree."""
+        """Count candles that equal their sums but differ from the exchange's."""
         SUMS.add(wrong, "audit_differed")
         self._rows[series].wrong_sums += wrong
 
     def due(self, among: Iterable[Series] | None = None) -> Iterator[tuple[Series, Interval, Intervals]]:
-        """Return the series `among` some, or all, with slots worth a request: the slots looked at, and those slots."""
+        """Yield each series (of `among`, if given) with due slots, together with its examined and its due slots."""
         for series in self._rows if among is None else among:
             row = self._rows[series]
             if due := row.due | row.to_audit:
                 yield series, row.slots, due
 
     def bridges(self, now: int) -> list[tuple[Series, Interval, Page]]:
-        """Return pages for slots that the borders of those so far left unproven, each with its slots.
+        """Return pages for slots that earlier pages left unproven at their borders, each with its series and slots.
 
         `now` is the instant of the pass (ms UTC).
         """
@@ -156,7 +156,7 @@ class Tally:
         return pages
 
     def checked(self) -> Iterator[Checked]:
-        """Return the knowledge of every series with a slot in reach, as of now."""
+        """Yield the present findings on every series whose window has a slot."""
         for series, row in self._rows.items():
             grid = row.window.grid(series.timeframe.step_ms)
             if grid:
@@ -171,22 +171,28 @@ class Tally:
                 )
 
     def found_bars(self, checked: Sequence[Checked]) -> list[FoundBars]:
-        """Return how the scan found the bars of every series, with the reasons that are known after the pass."""
+        """Return the bars of every series as the scan found them, with the reasons known after the pass."""
         obstacles = {one.series: one.obstacles or {} for one in checked}
         return [_found_bars(series, row, obstacles.get(series, {})) for series, row in self._rows.items()]
 
     def absences(self) -> Iterator[Absences]:
-        """Return the slots without a candle of every series that was examined whole."""
+        """Yield the slots without a candle, for every examined series."""
         for series, row in self._rows.items():
             if row.examined:
                 yield Absences(series, row.slots, row.confirmed, row.unresolved)
 
     def add_page(self, span: Interval, outcome: PageOutcome, asked: Interval | None = None) -> None:
-        """Count the outcome of a page of these slots, of all that it asked for; add each page once."""
+        """Count the outcome of a page; add each page once.
+
+        Args:
+            span: Slots that the page was responsible for.
+            outcome: Outcome of its task.
+            asked: Slots of the request, neighbours included; None for those of `span`.
+        """
         row = self._rows[outcome.series]
         if outcome.unresolved is not None:
             if outcome.error is None:
-                # The slots that the page judged, and the slot before and after them as far as it asked for them.
+                # Its slots, and one slot before and after them if the request included these.
                 row.asked.append((asked or span) & Interval(span.start - row.step, span.stop + row.step))
                 row.answered = row.answered | (span - intervals_of(outcome.undecided, row.step))
             row.reopened |= intervals_of(outcome.reopened, row.step)
@@ -208,7 +214,7 @@ class Tally:
     def result(
         self, *, duration_ms: int, delisted_at: Callable[[str], int | None] = lambda _: None
     ) -> ReconciliationResult:
-        """Return rows and totals; `delisted_at` says since when a product is known to be delisted (ms UTC)."""
+        """Return rows and totals; `delisted_at` gives the instant of a product's delisting (ms UTC), if it was."""
         rows = [_series_result(series, row, delisted_at(series.symbol)) for series, row in self._rows.items()]
         gaps_filled = sum(row.gaps_filled for row in self._rows.values())
         degraded = None

@@ -1,4 +1,4 @@
-"""Verification of many series in one pass: finest candles by request, coarser ones by sums, the rest by request."""
+"""Verifies many series in one pass: the finest candles by request, longer ones by sums, the rest by request."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class VerifyRound:
     """The verification of the series of a pass.
 
     Attributes:
-        asking: Asks for their pages.
-        second_looks: Keeps bars of the exchange that are unlike their sums; proves others by these.
-        tally: The candles that are to be verified.
+        asking: Hands out the pages.
+        second_looks: Compares candles with the sums of finer ones, and queues lasting differences.
+        tally: Tally of the pass, with the candles to verify.
         run: Id of the run.
-        now: Its instant (ms UTC).
-        looks: How the series stood when they were scanned.
-        choose_due: Gives the candles to ask for by now of a look, which are none as long as none is due.
-        hurried: Series to ask for before they are due, because later all could not go in time.
-        asked: Series of which pages were handed out because sums did not settle them, or could not.
-        proved: Series whose candles followed from finer ones, as far as they were due.
-        audited: Those of them that were asked for all the same.
-        unlike: Slots of candles that are unlike their sums.
+        now: Instant of the run (ms UTC).
+        looks: State of the series at the scan.
+        choose_due: Returns the candles of a look to ask for now; an empty set unless one is due.
+        hurried: Series to ask for early, to even out the load.
+        asked: Series whose pages were handed out because sums did not verify them.
+        proved: Series whose due candles are equal to the sums of finer ones.
+        audited: Series of `proved` that were asked for nevertheless, as a sample.
+        unlike: Slots of candles that differ from their sums.
     """
 
     asking: PageAsking
@@ -49,7 +49,7 @@ class VerifyRound:
     unlike: dict[Series, Intervals] = field(default_factory=dict)
 
     async def verify(self, series: Sequence[Series], at_once: int) -> None:
-        """Verify so many symbols at once, in the order given, as long as there is time.
+        """Verify series in the order given, `at_once` symbols at a time, until the time is over.
 
         Raises:
             StoreError: Redis cannot be reached, or the run's record was lost.
@@ -61,7 +61,7 @@ class VerifyRound:
     async def _verify_batch(self, batch: Sequence[Series]) -> None:
         alone = [one for one in batch if self._needs_page(one) or await self._is_known_unlike(one)]
         await self._ask(alone)
-        # Shorter ones first: longer ones follow from them, also from those that an answer has just repaired.
+        # Shorter timeframes first, since longer candles are proved by their sums, repaired candles included.
         others = sorted(set(batch).difference(alone), key=_step_of)
         for _, level in groupby(others, key=_step_of):
             same = [*level]
@@ -70,13 +70,13 @@ class VerifyRound:
             await self._ask([one for one in same if self.tally.to_audit(one)])
 
     def _needs_page(self, series: Series) -> bool:
-        """Whether a series is asked for without a look at sums."""
+        """Whether a series is asked for without a comparison with sums."""
         return (
             bool(self.looks[series].urgent) or series in self.hurried or self.second_looks.sums.finer_of(series) is None
         )
 
     async def _is_known_unlike(self, series: Series) -> bool:
-        """Whether the oldest candle that is due is unlike its sum: then no answer about finer ones is waited for."""
+        """Whether the oldest due candle differs from its sum already, so that it is asked for without delay."""
         step = series.timeframe.step_ms
         due = self.choose_due(self.looks[series], step=step)
         oldest = Intervals.of_slots([one.start for one in due[:1]], step)
@@ -89,7 +89,7 @@ class VerifyRound:
         return bool(unlike)
 
     async def _ask(self, series: Sequence[Series]) -> None:
-        """Have series asked for, and take note of answers to audits, and of those about candles unlike their sums."""
+        """Ask for series; count wrong candles among audited ones, and queue candles that differ from their sums."""
         before = {one: self.tally.mismatched(one) for one in series}
         asked = await self.asking.ask(series)
         self.asked |= asked - self.proved
@@ -100,9 +100,9 @@ class VerifyRound:
                 await self.second_looks.note(one, self.unlike[one], self.now)
 
     async def _prove(self, series: Series) -> None:
-        """Note the candles that follow from finer ones, unless their whole page is to be audited.
+        """Record candles that equal the sums of finer ones as verified, unless their page is to be audited.
 
-        Others are asked for once one of them is due: until then their finer ones may come.
+        The other candles are asked for once one of them is due; until then, their finer candles may still arrive.
         """
         wanted, step = self.tally.to_audit(series), series.timeframe.step_ms
         found = await self.second_looks.sums.compare(series, wanted)
@@ -126,7 +126,7 @@ class VerifyRound:
 
 
 def _batches(series: Sequence[Series], at_once: int) -> Iterator[list[Series]]:
-    """Yield the series of so many symbols at a time, symbols in the order of their first series."""
+    """Yield the series of `at_once` symbols at a time, symbols in the order of their first series."""
     symbols = list(dict.fromkeys(one.symbol for one in series))
     for start in range(0, len(symbols), max(at_once, 1)):
         batch = frozenset(symbols[start : start + at_once])
