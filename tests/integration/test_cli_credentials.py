@@ -137,7 +137,7 @@ def test_half_a_key_is_refused(run_inside, given):
 def test_a_key_that_is_none_is_refused_and_not_repeated(run_inside):
     done = run_inside("reconcile", "--symbols", "BTC-USD", COINBASE_API_KEY=NAME, COINBASE_API_SECRET="c2VjcmV0")
     assert done.code == 78
-    assert "COINBASE_API_KEY, COINBASE_API_SECRET: private key is of no known form" in done.err
+    assert "COINBASE_API_KEY, COINBASE_API_SECRET: private key has an unknown form" in done.err
     assert "c2VjcmV0" not in done.err
 
 

@@ -155,7 +155,7 @@ def test_no_other_column_is_read(path):
     [
         ({"time": pa.array(TIMES, pa.timestamp("ms"))}, {},
          "column 'time': times such as '2026-01-01 00:00:00' name no zone; allowed: --time-zone UTC, or another zone"),
-        ({"time": [1, 2, 3]}, {}, "column 'time': 1 is an instant between 2009 and 2099 in no unit; allowed: --time-u"),
+        ({"time": [1, 2, 3]}, {}, "column 'time': 1 is in no unit an instant between 2009 and 2099; allowed: --time-u"),
         ({"time": [*TIMES[:2], None]}, {}, "column 'time' is null in 1 of 3 rows"),
         ({"time": [time / 1_000 + 0.5 for time in TIMES]}, {}, "column 'time': Float value 1767225600.5"),
         ({"time": pa.array([TIMES[0] * 1_000 + 1], pa.timestamp("us", "UTC"))}, {}, "column 'time': Casting from time"),

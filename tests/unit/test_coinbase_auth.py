@@ -104,10 +104,10 @@ OTHER_CURVE = pem(ec.generate_private_key(ec.SECP384R1()), PrivateFormat.Traditi
 LONGEST = max(SEC1.split("\n"), key=len)
 DAMAGED = SEC1.replace(LONGEST, LONGEST[::-1])
 BAD_KEYS = [
-    pytest.param("", "of no known form", id="empty"),
-    pytest.param("hunter2canary", "of no known form", id="no base64"),
+    pytest.param("", "has an unknown form", id="empty"),
+    pytest.param("hunter2canary", "has an unknown form", id="no base64"),
     pytest.param("aXvB5mT0qYzR8cW3nL6kJ1hG4fD7sPoE", "legacy API secret", id="legacy secret"),
-    pytest.param(base64.b64encode(SEED[:31]).decode(), "of no known form", id="31 bytes"),
+    pytest.param(base64.b64encode(SEED[:31]).decode(), "has an unknown form", id="31 bytes"),
     pytest.param(base64.b64encode(SEED + PUBLIC[::-1]).decode(), "halves do not belong together", id="mixed halves"),
     pytest.param(SEC1[:60], "holds an unfinished block only", id="cut"),
     pytest.param(DAMAGED, "damaged EC PRIVATE KEY block", id="damaged"),
@@ -155,7 +155,7 @@ def test_name_and_key_exchanged_are_told_and_not_shown() -> None:
         Credentials(SEC1, NAME)
     assert [fault.partition(";")[0] for fault in refused.value.faults] == [
         "key name holds a private key",
-        "private key is of no known form (a legacy API secret is none either)",
+        "private key has an unknown form (a legacy API secret cannot be used)",
     ]
     assert LONGEST not in everything_shown(refused.value)
 
@@ -210,7 +210,7 @@ def test_a_key_file_others_can_use_is_refused(tmp_path: Path, mode: int) -> None
         (b'{"privateKey":"canary"}', "no text under name or id"),
         (b'{"name":"a"}', "no text under privateKey"),
         (b'{"name":"a","privateKey":7}', "no text under privateKey"),
-        (b'{"name":"a","privateKey":"canary"}', "private key is of no known form"),
+        (b'{"name":"a","privateKey":"canary"}', "private key has an unknown form"),
         (b'{"name":"a","privateKey":"' + b"canary" * 20_000 + b'"}', "larger than 65536 bytes"),
         (b"[" * 60_000, "is not a JSON object"),
     ],

@@ -66,7 +66,7 @@ class BadRows:
             self._first.setdefault(kind, []).append(row)
 
     def told(self) -> list[str]:
-        """Return, for each kind of mistake, a line for each of the first three rows and one that counts the others."""
+        """Return, for each kind of mistake, a line for each of its first three rows and one line for the rest."""
         lines: list[str] = []
         for kind, first in self._first.items():
             lines += map(str, first)

@@ -176,7 +176,7 @@ def _blocks(
     unit, read_as = rows.dialect.clock.unit, str(rows.dialect)
     if is_last and not found:
         if file.naming.fault:
-            raise Unreadable(f"holds no row that says its series; {file.naming.fault}")
+            raise Unreadable(f"has no row that names its series; {file.naming.fault}")
         found[file.naming.series()] = _Columns()
     for index, (series, columns) in enumerate(found.items(), start=1):
         if not columns.is_known:

@@ -133,7 +133,7 @@ class CandleRows:
                 raise CandleFileError(str(self._path), [misleading])
         if even_none and not collected:
             if self._naming is not None and self._naming.fault:
-                raise CandleFileError(str(self._path), [f"holds no row that says its series; {self._naming.fault}"])
+                raise CandleFileError(str(self._path), [f"has no row that names its series; {self._naming.fault}"])
             collected = [SeriesRows(None if self._naming is None else self._naming.series())]
         self._rows, self._by_cells = {}, {}
         self.size = 0

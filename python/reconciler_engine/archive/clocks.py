@@ -85,9 +85,9 @@ class DateClock:
         if moment is None:
             return f"is not a time; {_ALLOWED}"
         if moment.tzinfo is None and self.zone is None:
-            return "names no zone, and others do; allowed: a zone in each, or --time-zone"
+            return "has no time zone, but others have; allowed: a zone in each, or --time-zone"
         if moment.tzinfo is None and moment.replace(tzinfo=UTC) >= _EPOCH and not moment.microsecond % 1_000:
-            return f"comes twice or never in zone {self.zone}, where clocks change; allowed: times with their zone"
+            return f"is repeated or skipped by a clock change in zone {self.zone}; allowed: times with their zone"
         return "lies before 1970 or between two milliseconds"
 
     def __str__(self) -> str:
@@ -133,7 +133,7 @@ def recognise_clock(
             found = unit or named_unit or unit_of(int(cell.partition(".")[0]))
             if found is None:
                 raise ValueError(
-                    f"column {name!r}: {cell} is an instant between 2009 and 2099 in no unit; "
+                    f"column {name!r}: {cell} is in no unit an instant between 2009 and 2099; "
                     "allowed: --time-unit s, ms, us or ns"
                 )
             return NumberClock(found)

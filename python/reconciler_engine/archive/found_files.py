@@ -44,7 +44,7 @@ class Source:
 
 
 def find_sources(paths: Sequence[Path], hints: Hints) -> list[Source]:
-    """Find the files behind paths. A folder or pattern stands for all candle files in it and below it, but hidden ones.
+    """Find the files behind paths; a folder or pattern stands for all files in it and below it that are not hidden.
 
     Raises:
         ConfigError: The series of a file is unknown, or a folder or pattern has no candle file; lists every mistake.

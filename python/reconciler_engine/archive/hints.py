@@ -31,7 +31,7 @@ class Hints:
         timeframe: Timeframe of all candles.
         columns: Names of columns by kind (of `KINDS`); for files without a header, column numbers from 1.
         unit: Unit of open times that are numbers.
-        zone: Time zone of dates that name none.
+        zone: Time zone for dates without one.
     """
 
     symbol: str | None = None

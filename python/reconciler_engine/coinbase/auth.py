@@ -162,11 +162,11 @@ def _private_key(text: str) -> _PrivateKey | str:
     except ValueError:
         raw = b""
     if len(raw) not in (_ED25519_BYTES, 2 * _ED25519_BYTES):
-        return f"private key is of no known form (a legacy API secret is none either); {_FORMS}"
+        return f"private key has an unknown form (a legacy API secret cannot be used); {_FORMS}"
     key = Ed25519PrivateKey.from_private_bytes(raw[:_ED25519_BYTES])
     public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     if raw[_ED25519_BYTES:] not in (b"", public):
-        return "private key is damaged: its two halves do not belong together; copy it anew"
+        return "private key is damaged: its two halves do not belong together; copy it again"
     return key
 
 
@@ -184,7 +184,7 @@ def _from_pem(text: str) -> _PrivateKey | str:
     try:
         key = load_pem_private_key(pem.encode(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        return f"private key is a damaged {label} block; copy it anew"
+        return f"private key is a damaged {label} block; copy it again"
     if isinstance(key, Ed25519PrivateKey):
         return key
     if isinstance(key, EllipticCurvePrivateKey) and isinstance(key.curve, SECP256R1):

@@ -125,7 +125,7 @@ def _fields(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(fields) < len(pairs):
         # json.loads would keep only the last one; an empty list after a full one would then look like "no trades".
         twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        raise BadResponse(f"field {excerpt(repr(twice))} stands twice in an object")
+        raise BadResponse(f"field {excerpt(repr(twice))} occurs twice in an object")
     return fields
 
 
@@ -134,5 +134,5 @@ def _epoch(answer: dict[str, object], field: str) -> int:
     # bool is a subclass of int, but not an instant.
     text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
     if _DIGITS.fullmatch(text) is None:
-        raise BadResponse(f"{field} {excerpt(repr(value))} is not a count since the epoch")
+        raise BadResponse(f"{field} {excerpt(repr(value))} is not a whole number of at most 16 digits")
     return int(text)

@@ -90,7 +90,7 @@ def refuse_integer(name: str, value: str) -> ApiResponse:
 
 
 def refuse_product(symbol: str) -> ApiResponse:
-    """Return the refusal of an unlisted product, as the endpoints send it whose refusal names the product."""
+    """Return the refusal of an unlisted product by an endpoint whose text names the product."""
     return refuse(HTTPStatus.NOT_FOUND, "NOT_FOUND", f"Product {symbol} not supported")
 
 

@@ -19,7 +19,7 @@ async def run_simulator(message: dict[str, Any], do: Callable[[SimulatorRole], A
 
 
 class SimulatorRole:
-    """A simulated exchange as the role of a child process; the parent is told its `url`."""
+    """A simulated exchange as the role of a child process; its first beat contains its `url`."""
 
     def __init__(self, settings: SimulatorSettings) -> None:
         self._settings = settings

@@ -62,7 +62,7 @@ class Alerting:
 
     @contextmanager
     def noting_failure(self) -> Iterator[None]:
-        """Remember a `RoleFailed` that ends the block; the engine's last post tells of it."""
+        """Remember a `RoleFailed` that ends the block, for the engine's last post."""
         try:
             yield
         except BaseException as error:

@@ -164,7 +164,7 @@ class RunningChild:
         return await self._process.wait()
 
     def ask_to_stop(self) -> None:
-        """Send SIGTERM, upon which the child finishes the work in hand and ends."""
+        """Send SIGTERM: the child finishes the work in hand, then ends."""
         self._process.terminate()
 
     def kill_nowait(self) -> None:

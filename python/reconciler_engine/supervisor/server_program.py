@@ -2,8 +2,8 @@
 
 It runs in its own session, so that a Ctrl-C in the terminal does not end the server before the engine has drained. It
 stops the server in order on SIGTERM or when the lifeline closes; if this process is killed, the kernel kills the
-server. Its beats report work done once the server answers. Each start gives the server the number of its data from
-`lineage`.
+server. Its beats report work done once the server answers. At each start, the server gets the number of its data (see
+`lineage`).
 """
 
 from __future__ import annotations

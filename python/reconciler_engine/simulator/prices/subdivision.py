@@ -1,4 +1,4 @@
-"""Splits a bar into shorter bars, its children, so that folding the children gives exactly the bar again.
+"""Splits a bar into shorter bars, its children, so that folding the children reproduces the bar exactly.
 
 Values are whole numbers of the product's increments, so that sums are exact.
 """
