@@ -151,6 +151,14 @@ class RealCluster:
                 return next(node for node in self.nodes if node.front.port == port)
         return None
 
+    def replace(self, dead: ClusterNode) -> ClusterNode:
+        """Have the replica of a primary that is away take over at once, as operators do; return it once all know."""
+        successor = self.replicas[self.primaries.index(dead)]
+        successor.ask("CLUSTER FAILOVER", "TAKEOVER")
+        tellers = [node for node in self.nodes if node is not dead]
+        wait_for(lambda: all(_is_primary(teller, successor) for teller in tellers))
+        return successor
+
     def clear(self) -> None:
         """Leave no key and no script."""
         for node in self.primaries:
@@ -235,6 +243,11 @@ def end_migration(cluster: RealCluster, source: ClusterNode, target: ClusterNode
 def _known(node: ClusterNode) -> set[bytes]:
     """Return the ids by which a node knows all of them; one that it has only just met has a name of its own making."""
     return {line.split()[0] for line in node.ask("CLUSTER", "NODES").splitlines()}
+
+
+def _is_primary(teller: ClusterNode, node: ClusterNode) -> bool:
+    """Whether a node has slots by the word of another."""
+    return any(port == node.front.port for _, _, (_, port, *_), *_ in teller.ask("CLUSTER SLOTS"))
 
 
 def _followed(node: ClusterNode) -> int:

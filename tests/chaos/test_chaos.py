@@ -50,7 +50,7 @@ WITHHELD_S = 3.0
 UNPROVED_S = SETTLE_S + 300.0
 
 SEEDS = (range(10), range(22, 32), range(32, 42))
-"""Seeds of a world each, for the default run."""
+"""Seeds of a world each, for the default run, all at once: each waits most of the time."""
 BY_MARK = (range(10, 22), range(42, 50))
 HOUSED = range(32)
 """Seeds of worlds with the embedded server; the others are given Redis."""
@@ -94,23 +94,34 @@ def held_s(blow: Blow) -> float:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "seeds" in metafunc.fixturenames:
+    if "worlds" in metafunc.fixturenames:
         seed = metafunc.config.getoption("--chaos-seed")
         long = (*BY_MARK, *(range(each, each + 1) for each in WITHHELD))
-        batches = [*SEEDS, *(pytest.param(one, marks=pytest.mark.soak) for one in long)]
-        played = batches if seed is None else [range(seed, seed + 1)]
-        metafunc.parametrize("seeds", played, ids=lambda seeds: f"{seeds.start}-{seeds.stop - 1}")
+        batches = [SEEDS, *(pytest.param((one,), marks=pytest.mark.soak) for one in long)]
+        played = batches if seed is None else [(range(seed, seed + 1),)]
+        metafunc.parametrize("worlds", played, ids=lambda worlds: ",".join(map(name_of, worlds)))
+
+
+def name_of(seeds: range) -> str:
+    return f"{seeds.start}-{seeds.stop - 1}"
 
 
 @pytest.fixture
-def given(seeds, request) -> OwnServer | None:
-    """The Redis the tree is given; None where it has its embedded one."""
-    return None if is_embedded(seeds.start) else request.getfixturevalue("own_server")
+def given(worlds, request) -> OwnServer | None:
+    """The Redis that the one tree without an embedded server is given."""
+    return None if all(is_embedded(seeds.start) for seeds in worlds) else request.getfixturevalue("own_server")
 
 
-async def test_whatever_happens_the_cache_comes_to_rest_complete_and_right(seeds, given, tmp_path):
-    async with open_world(PLAN, tmp_path, given) as world:
-        await settle(world)
-        for seed in seeds:
-            await live_through(world, seed)
-        await end(world)
+async def test_whatever_happens_the_cache_comes_to_rest_complete_and_right(worlds, given, tmp_path):
+    async def inhabit(seeds: range) -> None:
+        folder = tmp_path / name_of(seeds)
+        folder.mkdir()
+        async with open_world(PLAN, folder, None if is_embedded(seeds.start) else given) as world:
+            await settle(world)
+            for seed in seeds:
+                await live_through(world, seed)
+            await end(world)
+
+    async with trio.open_nursery() as nursery:
+        for seeds in worlds:
+            nursery.start_soon(inhabit, seeds)

@@ -24,9 +24,11 @@ import trio
 from tests.integration.engines import CONFIRM_MS
 
 from reconciler_engine.cli.app import app
-from reconciler_engine.engine import cache_inspection, evidence_edits, scheduled_passes
+from reconciler_engine.engine import cache_inspection, evidence_edits, scheduled_passes, symbols
 from reconciler_engine.engine.backfill import run as backfill_run
 from reconciler_engine.engine.passes import pass_plan, survey
+from reconciler_engine.engine.tasks import page_request
+from reconciler_engine.planning.backoff import Backoff
 from reconciler_engine.simulator.rules.exchange import ExchangeRules
 from reconciler_engine.simulator.simulation import SimulatorSettings, simulate
 
@@ -43,6 +45,13 @@ def short_pauses(monkeypatch) -> None:
     for module in (backfill_run, cache_inspection, evidence_edits, pass_plan, survey):
         monkeypatch.setattr(module, "CONFIRM_MS", CONFIRM_MS)
     monkeypatch.setattr(scheduled_passes, "_POLL_S", 0.02)
+
+
+@pytest.fixture
+def short_retries(monkeypatch) -> None:
+    """Have engines of this process ask the exchange again soon after a failure."""
+    for module in (page_request, symbols):
+        monkeypatch.setattr(module, "_RETRY", Backoff(base_ms=20, cap_ms=100))
 
 
 def clean_environment(**settings: str) -> dict[str, str]:

@@ -79,6 +79,7 @@ async def test_what_was_answered_is_not_asked_for_again(redis_url):
         assert len(run.asked()) == asked
 
 
+@pytest.mark.usefixtures("short_retries")
 async def test_what_the_exchange_could_not_answer_is_not_remembered(redis_url):
     broken = FaultRule("broken", "status", values={"status": 500, "body": "json"}, count=4)
     async with engine(redis_url, faults=[broken]) as run:

@@ -31,6 +31,7 @@ from reconciler_engine.engine.tasks.messages import ScanTask, SeriesSpan
 from reconciler_engine.errors import RunClosed
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.store import task_streams as tasks_module
+from reconciler_engine.store import tasks as queue_module
 from reconciler_engine.store.claims import Claims
 from reconciler_engine.store.client.server_check import wait_serving
 from reconciler_engine.store.retention import Retention
@@ -236,8 +237,9 @@ async def test_a_worker_that_finds_no_memory_ends_and_its_task_goes_to_another(r
         await check_whole(house, 3)
 
 
-async def test_a_pass_whose_tasks_were_lost_never_says_complete(redis_url):
+async def test_a_pass_whose_tasks_were_lost_never_says_complete(redis_url, monkeypatch):
     """Redis killed between two syncs can keep the run's record and lose the tasks enqueued after it."""
+    monkeypatch.setattr(queue_module, "WAIT_S", 0.1)
     async with open_house(redis_url) as house:
         client, stream = house.parts.client, house.parts.scope.key("tasks:scan")
 

@@ -110,6 +110,7 @@ async def test_passes_on_demand_fill_the_cache_and_say_so(redis, config):
     assert await redis.ping()
 
 
+@pytest.mark.usefixtures("short_retries")
 async def test_symbols_may_be_chosen(redis, config):
     async with opened(ReconciliationService(None, None, redis, config(symbols="all:USDC", timeframes="1d"))) as service:
         first = await service.perform_full_reconciliation()
@@ -125,6 +126,7 @@ async def test_symbols_may_be_chosen(redis, config):
         await ReconciliationService(None, None, redis, nowhere).__aenter__()
 
 
+@pytest.mark.usefixtures("short_retries")
 async def test_a_key_has_a_budget_of_its_own(redis, config):
     key = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     settings = config(symbols=["BTC-USD"], timeframes=["1d"])
@@ -229,14 +231,14 @@ async def test_a_tick_is_skipped_while_another_engine_runs_the_job(redis, config
 
 
 async def test_a_run_past_its_deadline_is_ended_and_counted_and_the_job_is_free(redis, config):
-    # three intervals are three seconds, and no permit is to be had
-    settings = config(gap_scan_cron="* * * * * *")
+    # no permit is to be had
+    settings = config(gap_scan_cron="* * * * * *", gap_scan_max_run_ms=1_500)
     parts = make_parts(settings, redis, owns_server=False, consumer="test")
     await parts.bucket.converse(parts.bucket.steps.push_back(60_000))
     async with opened(ReconciliationService(None, None, redis, settings)) as service:
         await service.start(["BTC-USD"], ["5m"])
         status = await status_when(redis, lambda status: status.jobs[0].timed_out and status.jobs[0].skipped)
-        assert status.jobs[0].last_error == "timed out after 3.0 s"
+        assert status.jobs[0].last_error == "timed out after 1.5 s"
         assert status.budget is not None
         assert status.budget.paused_ms > 0
         await status_when(redis, lambda status: status.jobs[0].runs > 1)

@@ -27,6 +27,7 @@ def new_key() -> str:
 PEM = new_key()
 
 
+@pytest.mark.usefixtures("short_retries")
 @pytest.mark.parametrize("is_trusted", [True, False])
 async def test_pages_are_asked_for_under_the_key_it_was_given(redis, is_trusted):
     verifier = TokenVerifier([TrustedKey.of_private(NAME, PEM if is_trusted else new_key())], leeway_s=60)
