@@ -36,7 +36,7 @@ class ApiRequest:
 
     @classmethod
     def read(cls, request: Request) -> Self:
-        """Read a request as the exchange does."""
+        """Return the request with its path decoded and its query parsed, as the exchange does."""
         path, _, query = request.target.partition("?")
         return cls(
             method=request.method,

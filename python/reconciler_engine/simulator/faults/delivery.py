@@ -1,4 +1,4 @@
-"""Sending an answer over a connection, whole or as a fault delays, cuts or resets it."""
+"""Sends an answer over a connection, either whole or delayed, cut or reset by a fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading fault rules from TOML or JSON."""
+"""Reads fault rules from TOML or JSON."""
 
 from __future__ import annotations
 

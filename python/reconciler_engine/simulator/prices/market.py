@@ -64,4 +64,4 @@ class Market(Protocol):
         """
 
     def rows(self, symbol: str, timeframe: Timeframe, interval: Interval, now: int) -> list[str]:
-        """Return the same bars, each as `Bar.write_row` writes it."""
+        """Return the result of `bars` as JSON, each bar in the form of `Bar.write_row`."""

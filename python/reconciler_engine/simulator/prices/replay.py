@@ -105,7 +105,7 @@ class ReplayMarket:
         return self._column(product.symbol, timeframe).bars(Interval(interval.start, stop))
 
     def rows(self, symbol: str, timeframe: Timeframe, interval: Interval, now: int) -> list[str]:
-        """Return the same bars, each as `Bar.write_row` writes it."""
+        """Return the result of `bars` as JSON, each bar in the form of `Bar.write_row`."""
         return [bar.write_row() for bar in self.bars(symbol, timeframe, interval, now)]
 
     def _column(self, symbol: str, timeframe: Timeframe) -> _Column:

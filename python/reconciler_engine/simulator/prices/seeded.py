@@ -78,7 +78,7 @@ class SeededMarket:
         ]
 
     def rows(self, symbol: str, timeframe: Timeframe, interval: Interval, now: int) -> list[str]:
-        """Return the same bars, each as `Bar.write_row` writes it."""
+        """Return the result of `bars` as JSON, each bar in the form of `Bar.write_row`."""
         # One formatting operation a row instead of six: formatting takes most of a page's time.
         book = self._books[symbol]
         price = _price_format(book.product)
