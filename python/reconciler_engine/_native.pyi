@@ -1,4 +1,4 @@
-"""The native half of `reconciler_engine`; its users are the modules of that package."""
+"""The native module of `reconciler_engine`, for internal use by that package."""
 
 import sys
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 DEBUG_BUILD: Final[bool]
-"""Whether this is a build with debug checks, which is of no use for measuring."""
+"""Whether this is a debug build, which must not be used for measurements."""
 
 _Column: TypeAlias = memoryview[int]
 _Columns: TypeAlias = tuple[_Column, _Column, _Column, _Column, _Column, _Column]
@@ -30,14 +30,14 @@ _Doubts: TypeAlias = tuple[_Column, _Column]
 
 @final
 class Int64Column:
-    """Read-only int64 values, owned by Rust; `memoryview(column)` shares them."""
+    """Read-only int64 values, owned by Rust; `memoryview(column)` gives access without a copy."""
 
     if sys.version_info >= (3, 12):
         def __buffer__(self, flags: int, /) -> memoryview: ...
 
 @final
 class SpanReplies:
-    """Replies of many keys, as `detection.replies.SpanReplies` defines them."""
+    """Parses replies about many keys; see `detection.replies.SpanReplies`."""
 
     def __new__(cls) -> SpanReplies: ...
     def ask(self, symbol: str, timeframe: str, start: int, step: int, length: int, blocks: int = 0, /) -> None: ...
@@ -47,11 +47,11 @@ class SpanReplies:
 def check_members(
     reply: list[bytes], symbol: str, timeframe: str, step: int, /
 ) -> tuple[memoryview[int], memoryview[int], memoryview[int], memoryview[int]]:
-    """Return timestamps, duplicates, malformed and fillers, as `detection.members.check_members` defines them.
+    """Return the columns timestamps, duplicates, malformed and fillers; see `detection.members.Members`.
 
     Raises:
         TypeError: An item of the reply is not bytes.
-        ValueError: The reply does not alternate members and ascending scores.
+        ValueError: The reply is not a list of alternating members and ascending scores.
     """
 
 def detect_gaps(
@@ -59,13 +59,13 @@ def detect_gaps(
 ) -> tuple[memoryview[int], memoryview[int], int] | None:
     """Return starts, counts and the number of missing points of a regular grid.
 
-    `timestamps` is a contiguous int64 buffer, read in place, or a list of int64 numbers; None is returned for
-    anything else. The interpreter is released for long input. `trusted` promises sorted, unique timestamps on the
-    grid. `threads` is the most threads for sorted input, 0 for as many as help; they end before the call does.
+    `timestamps` is a contiguous int64 buffer, which is read in place, or a list of int64 numbers. For anything else,
+    None is returned. The interpreter is released for long input. `trusted` promises sorted, unique timestamps in the
+    grid. `threads` is the most threads for sorted input, or 0 for as many as help; all of them end before this returns.
 
     Raises:
-        ValueError: There is no such grid within int64.
-        OverflowError: A number of the grid does not fit 64 bits.
+        ValueError: `step` is 0, the grid exceeds int64, or it has more than 2**63 - 1 points.
+        OverflowError: `start`, `step` or `length` does not fit 64 bits.
     """
 
 def detect_gaps_explicit(
@@ -73,8 +73,8 @@ def detect_gaps_explicit(
 ) -> tuple[memoryview[int], memoryview[int], memoryview[int]] | None:
     """Return starts, ends and counts for a strictly increasing `expected`.
 
-    None is returned if an argument is neither an int64 buffer nor a list of int64 numbers, or if `expected`
-    does not increase.
+    Returns None if an argument is neither an int64 buffer nor a list of int64 numbers, or if `expected` does not
+    strictly increase.
     """
 
 def export_gaps(starts: memoryview[int], ends: memoryview[int], counts: memoryview[int], /) -> object:
@@ -87,7 +87,7 @@ def gap_ends(starts: memoryview[int], counts: memoryview[int], step: int, /) -> 
     """Return the last missing open time of each gap.
 
     Raises:
-        ValueError: The columns are not int64 buffers of one length.
+        ValueError: The columns are not int64 buffers of equal length.
     """
 
 def gap_tuples(
@@ -96,15 +96,15 @@ def gap_tuples(
     """Return a tuple (start, end, count) for each gap.
 
     Raises:
-        ValueError: The columns are not int64 buffers of one length.
+        ValueError: The columns are not int64 buffers of equal length.
     """
 
 def watch_lifeline(fd: int, exit_code: int, /) -> None:
-    """End this process with `_exit(exit_code)` as soon as the other end of `fd` is gone.
+    """End this process with `_exit(exit_code)` as soon as the other end of `fd` is closed.
 
-    A native thread reads and discards from a duplicate of `fd`; end of file or an error ends the process at
-    once, without cleanup, even while the interpreter is stuck. The thread takes no signals, cannot be
-    stopped, and does not survive a fork. The caller's `fd` stays the caller's.
+    A native thread reads from a duplicate of `fd` and discards the data. End of file or an error ends the process at
+    once, without cleanup, even if the interpreter hangs. The thread receives no signals, cannot be stopped, and does
+    not survive a fork. The caller may close `fd`.
 
     Raises:
         OSError: `fd` is not an open file, or no thread could be started.
@@ -112,7 +112,7 @@ def watch_lifeline(fd: int, exit_code: int, /) -> None:
     """
 
 def write_members(candles: Iterable[Candle], names: str, /) -> list[bytes]:
-    """Return open times and members, as `store.members.write_members_pure` defines them.
+    """Return open times and members; see `store.members.write_members_pure`.
 
-    Numbers may be spelled otherwise; they read back as the same.
+    Numbers may be written differently, but are read as the same values.
     """

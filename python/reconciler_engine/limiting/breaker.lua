@@ -1,20 +1,20 @@
--- The circuit breaker of breaker.py; that file says what it does and why. A part of the token bucket's script, which
--- stands on it: KEYS[2] is the breaker's hash, `number` and `text` read and write what a hash holds. The tests hold it
--- to tests/limiter_model/breaker.py.
+-- The circuit breaker; breaker.py describes it. This file is a part of the token bucket's script, which uses its
+-- functions. KEYS[2] is the breaker's hash; `number` and `text` convert fields of hashes. Tests compare it with the
+-- model tests/limiter_model/breaker.py.
 
 local SILENCES, GONE, DENIALS = 3, 6, 4
--- A probe that nobody reported on died with its process after 30 s: a whole request may take 20 s. While somebody else
+-- A request takes at most 20 s, so a probe without a report after 30 s has died with its process. While one caller
 -- probes, the others ask again after 250 ms.
 local STOP_US, PROBE_LIFE_US, OCCUPIED_US = 3600000000, 30000000, 250000
 local FIELDS = { 'turn', 'silent', 'throttled', 'blocked', 'denied', 'probe', 'stopped', 'why' }
 
--- Lua takes 'nan' and 'inf' for numbers, and counts exactly below 2^53.
+-- Excludes 'nan' and 'inf', which Lua converts to numbers, and numbers that a double does not hold exactly.
 local function number(stored)
   local value = tonumber(stored or '')
   return value and value > -9e15 and value < 9e15 and value or nil
 end
 
--- Lua's own tostring keeps 14 digits; an instant has 16.
+-- Lua's `tostring` keeps 14 digits, but an instant has 16.
 local function text(value)
   return string.format('%.0f', value)
 end
@@ -53,7 +53,7 @@ function breaker.advance(state, now)
   state.turn = math.max(state.turn + 1, now)
 end
 
--- Take note of an answer; returns the count for a pause and whether anything changed.
+-- Records an outcome; returns the number of failures from which a pause is computed, and whether the state changed.
 function breaker.report(state, now, turn, answer, why)
   if turn ~= state.turn then
     return 0, false

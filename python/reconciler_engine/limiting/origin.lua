@@ -1,13 +1,13 @@
--- History of writes that the server goes on with. A script notes it beside data that a failover may lose: under another
--- one, acknowledged writes may be gone. It goes before the scripts that need it, and takes about 5 microseconds.
+-- The id of the server's history of writes. A script stores it beside data that a failover may lose. If the id has
+-- changed, acknowledged writes may be lost. This text is put before scripts that need it; a call takes about 5 us.
 --
--- A server draws a new replication id when it starts, when it is promoted, and when it takes its first replica. The
--- embedded server starts over data that it knows to be whole; it is given the same number then, as the size of a backlog
--- that is never made (store/embedded/lineage.py). No backlog of a server with replicas is that large.
+-- A server gets a new replication id when it starts, when it is promoted, and when its first replica connects. But the
+-- embedded server keeps its data over a restart, so it gets an id that stays: the configured size of a replication
+-- backlog that is never allocated (store/embedded/lineage.py). Real backlogs are never that large.
 
 local LEAST_LINEAGE = 2 ^ 50
 
--- Returns its name, or nil where the user may not ask for it.
+-- Returns the id, or nil if the user may not run INFO.
 local function origin()
     local told = redis.pcall('INFO', 'replication')
     if type(told) ~= 'string' then return nil end

@@ -1,11 +1,11 @@
--- The token bucket of budget.py, kept in Redis and on Redis' clock, and who may pass breaker.py's breaker. Those files
--- say what it does and why. It agrees step by step with tests/limiter_model (tests/property/test_limiting_parity.py).
--- It follows the texts of origin.lua and breaker.lua. Under another history of writes than the one it was written under
--- the bucket starts empty, and permits given before are void: the record of their use may be lost. The first number of
--- a reply is a `Reply` of redis_bucket.py.
+-- The token bucket, by Redis' clock, and the admission by the breaker; budget.py and breaker.py describe them. A test
+-- compares it step by step with tests/limiter_model (tests/property/test_limiting_parity.py). The script consists of
+-- origin.lua, breaker.lua and this file. If the server's history of writes has changed, the record of permits may be
+-- lost: the bucket starts empty, and permits granted before are void. The first number of a reply to `reserve` and
+-- `confirm` is a `Reply` of permit_steps.py.
 --
--- KEYS[1]  hash: born seen offset until granted share cut cause tat1 [tat2]; microseconds, but for granted, share, cause;
---          origin; limits and breaker, as an engine gave them last
+-- KEYS[1]  hash: born seen offset until cut tat1 [tat2] in microseconds; granted share cause; origin; limits and
+--          breaker, as the last engine gave them
 -- KEYS[2]  hash: the breaker's fields
 -- ARGV     reserve max_wait_us limit...            -> {1, wait_us, slot, born, turn} | {0, wait_us}
 --                                                     | {3, wait_us} somebody probes | {4, left_us, why} stopped
@@ -19,17 +19,17 @@
 --          spare   max_wait_us limit...            -> as reserve, but {3, wait_us} while a permit would be the last one
 --                                                     of the bucket, so that others go first
 --          terms                                   -> {lateness_us, breaker's key, limit...} | {}
--- limit    interval_us tolerance_us; one or two of them; without any, those that an engine gave last; where Redis has
---          lost those, nothing is taken or told
+-- limit    interval_us tolerance_us; one or two limits. Without any, those of the last engine count. If Redis has lost
+--          these too, no permit is granted, and replies are empty.
 --
--- Any program may take from the bucket of an engine, in any language, without its settings (`terms` tells KEYS[2]):
--- reserve 0 gives {1, 0, slot, born, turn} where a request may go out now, else what to wait before asking again;
--- report turn answer status tells what became of it: served, unclear, silent, throttled, blocked or denied.
+-- Any program in any language may use the bucket of an engine, without its settings (`terms` returns KEYS[2]).
+-- `reserve 0` returns {1, 0, slot, born, turn} if a request may go out now, else how long to wait before the next call.
+-- `report turn answer status` reports its outcome: served, unclear, silent, throttled, blocked or denied.
 
 local LONGEST_WAIT_US = 3600000000
 local HORIZON_US = 2 * LONGEST_WAIT_US
 local WHOLE_PPM, LEAST_PPM, RECOVERY_US = 1000000, 62500, 100
--- An idle bucket is full long before; a lost one starts empty.
+-- Life of the keys after the last use. An idle bucket is full long before; a lost one starts empty.
 local KEEP_MS = 86400000
 
 local key = KEYS[1]
@@ -53,7 +53,7 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local history = origin()
 
--- The limits that an engine gave with this call, in a text; '' where another program asks.
+-- The limits in this call, as text; '' if the caller is another program, which gives none.
 local given = ''
 
 local function read_limits(from)
@@ -68,7 +68,7 @@ local function read_limits(from)
   return list
 end
 
--- How late after its slot a permit may be used, as budget.py has it; never more, where the limits leave it open.
+-- How long after its slot a permit may be used, as in budget.py; less if that cannot be told from the limits.
 local function lateness_of(limit)
   local longest = 250000
   return (limit.tolerance > 0 or limit.interval >= longest) and longest or limit.interval
@@ -86,7 +86,7 @@ local function empty(at, limits)
   return bucket
 end
 
--- The remembered bucket at `now`; nil where there is none, or a field of it is not a number.
+-- The stored bucket at `now`; nil if there is none, or a field is not a number.
 local function load()
   local stored =
     redis.call('HMGET', key, 'born', 'seen', 'offset', 'until', 'granted', 'tat1', 'tat2', 'share', 'cut', 'cause', 'origin')
@@ -101,7 +101,7 @@ local function load()
     born = numbers[1], seen = numbers[2], offset = numbers[3], until_ = numbers[4], granted = numbers[5],
     tats = { numbers[6], number(stored[7]) },
     share = number(stored[8]) or WHOLE_PPM, cut = number(stored[9]) or 0, cause = number(stored[10]) or 0,
-    -- Without the right to ask for the history, the bucket is taken as it is, under any history.
+    -- If the history is unknown, because the user may not run INFO, the bucket is used as it is.
     is_foreign = history ~= nil and stored[11] ~= history,
   }
   local behind = math.max(0, bucket.seen - (now + bucket.offset))
@@ -122,7 +122,7 @@ local function awake(limits)
   end
   if not sound then
     local fresh = empty(bucket.seen, limits)
-    -- A copy may be as old as its birth, on a clock that is behind.
+    -- The new bucket must differ in `born`, so that older permits are void, also if the clock is behind.
     fresh.born = math.max(fresh.born, bucket.born + 1)
     fresh.until_ = bucket.is_foreign and math.min(bucket.until_, bucket.seen + LONGEST_WAIT_US) or 0
     fresh.offset = bucket.offset
@@ -147,7 +147,7 @@ end
 
 local function stretched(interval, share)
   local whole = interval * WHOLE_PPM
-  -- Exact, where a division would round up just below a whole number.
+  -- Integer arithmetic: a plain division could round up to the next whole number.
   return math.min((whole - math.fmod(whole, share)) / share, interval + LONGEST_WAIT_US)
 end
 
@@ -214,7 +214,7 @@ if operation == 'reserve' or operation == 'spare' then
   end
   local share = share_ppm(bucket)
   for i, limit in ipairs(limits) do
-    -- The hour's limit is not the one that was refused.
+    -- Only the first limit is slowed down: the hour's limit is not the one that the exchange refused.
     local interval = i == 1 and stretched(limit.interval, share) or limit.interval
     bucket.tats[i] = math.max(bucket.tats[i], slot) + interval
   end

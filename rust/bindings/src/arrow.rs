@@ -1,8 +1,8 @@
 //! The Arrow C data and stream interfaces, as far as a table of int64 columns needs them.
 //!
-//! Layouts: <https://arrow.apache.org/docs/format/CDataInterface.html>, read 2026-11-23. Each structure owns the data its
-//! `private_data` points to and gives it back in `release`, which sets itself to null: the mark of a released one.
-//! Children own their share themselves, since a consumer may move them out of their parent.
+//! Layouts: <https://arrow.apache.org/docs/format/CDataInterface.html>, read 2026-11-23. Each structure owns the data
+//! behind its `private_data`. Its `release` frees that data and sets itself to null, which marks a released structure.
+//! Children own their data themselves, because a consumer may move them out of their parent.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem;
@@ -13,7 +13,7 @@ use pyo3::buffer::PyBuffer;
 /// Names of the columns of a table of gaps.
 const NAMES: [&CStr; 3] = [c"start", c"end", c"count"];
 
-/// Parts of a column, or of a table of them.
+/// `ArrowSchema`: the type of a column or of a table.
 #[repr(C)]
 pub struct ArrowSchema {
     format: *const c_char,
@@ -27,7 +27,7 @@ pub struct ArrowSchema {
     private_data: *mut c_void,
 }
 
-/// The values of a column, or of a table of them.
+/// `ArrowArray`: the values of a column or of a table.
 #[repr(C)]
 struct ArrowArray {
     length: i64,
@@ -42,7 +42,7 @@ struct ArrowArray {
     private_data: *mut c_void,
 }
 
-/// A sequence of tables of one schema; ours has a single one.
+/// `ArrowArrayStream`: a sequence of tables of one schema. Here it always has a single table.
 #[repr(C)]
 pub struct ArrowArrayStream {
     get_schema: Option<unsafe extern "C" fn(*mut ArrowArrayStream, *mut ArrowSchema) -> c_int>,
@@ -52,12 +52,12 @@ pub struct ArrowArrayStream {
     private_data: *mut c_void,
 }
 
-// SAFETY: the structure owns the data it points to, and nothing of it is bound to a thread.
+// SAFETY: the structure owns the data that it points to, none of which is bound to a thread.
 unsafe impl Send for ArrowSchema {}
 // SAFETY: as above; the columns are Python buffers, which pyo3 releases from any thread.
 unsafe impl Send for ArrowArrayStream {}
 
-/// The columns of a table of gaps: starts, ends, counts; of one length.
+/// The columns of a table of gaps: starts, ends and counts, of equal length.
 pub struct Columns(pub [PyBuffer<i64>; 3]);
 
 impl ArrowSchema {
@@ -100,13 +100,13 @@ impl Drop for ArrowSchema {
 }
 
 unsafe extern "C" fn release_plain_schema(schema: *mut ArrowSchema) {
-    // SAFETY: the consumer passes a structure of ours.
+    // SAFETY: the consumer passes a structure that was made here.
     unsafe { (*schema).release = None };
 }
 
 unsafe extern "C" fn release_table_schema(schema: *mut ArrowSchema) {
-    // SAFETY: a structure of `of_gaps`, so its private data is its array of boxed children. Those a consumer moved
-    // out are marked as released and drop nothing.
+    // SAFETY: a structure made by `of_gaps`, so its private data is its array of boxed children. Children that a
+    // consumer moved out are marked as released, and drop nothing.
     unsafe {
         for child in *Box::from_raw((*schema).private_data.cast::<[*mut ArrowSchema; 3]>()) {
             drop(Box::from_raw(child));
@@ -115,13 +115,13 @@ unsafe extern "C" fn release_table_schema(schema: *mut ArrowSchema) {
     }
 }
 
-/// Data that a column's array keeps alive: the values, and the list of buffers that points to them.
+/// Data that the array of a column keeps alive: the values, and the list of buffers that points to them.
 struct ColumnData {
     buffers: [*const c_void; 2],
     _values: PyBuffer<i64>,
 }
 
-/// Data that a table's array keeps alive: its empty list of buffers, and its children.
+/// Data that the array of a table keeps alive: its empty list of buffers, and its children.
 struct TableData {
     buffers: [*const c_void; 1],
     children: [*mut ArrowArray; 3],
@@ -173,7 +173,7 @@ impl ArrowArray {
         }
     }
 
-    /// The mark of a released array, which ends a stream.
+    /// A released array, which marks the end of a stream.
     const fn released() -> Self {
         Self {
             length: 0,
@@ -191,7 +191,7 @@ impl ArrowArray {
 }
 
 unsafe extern "C" fn release_column(array: *mut ArrowArray) {
-    // SAFETY: a structure of `of_column`, released once.
+    // SAFETY: a structure made by `of_column`, released once.
     unsafe {
         drop(Box::from_raw((*array).private_data.cast::<ColumnData>()));
         (*array).release = None;
@@ -199,7 +199,7 @@ unsafe extern "C" fn release_column(array: *mut ArrowArray) {
 }
 
 unsafe extern "C" fn release_table(array: *mut ArrowArray) {
-    // SAFETY: a structure of `of_gaps`, released once; children that were moved out are marked as released.
+    // SAFETY: a structure made by `of_gaps`, released once. Children that were moved out are marked as released.
     unsafe {
         let data = Box::from_raw((*array).private_data.cast::<TableData>());
         for child in data.children {
@@ -241,8 +241,8 @@ unsafe extern "C" fn get_schema(_: *mut ArrowArrayStream, out: *mut ArrowSchema)
 }
 
 unsafe extern "C" fn get_next(stream: *mut ArrowArrayStream, out: *mut ArrowArray) -> c_int {
-    // SAFETY: a stream of ours that is not released, so its private data is an optional table; `out` is the
-    // consumer's, not initialised.
+    // SAFETY: a stream made by `of_gaps` that is not released, so its private data is an optional table. `out` is the
+    // consumer's structure, not initialised.
     unsafe {
         let columns = &mut *(*stream).private_data.cast::<Option<Columns>>();
         out.write(mem::take(columns).map_or(ArrowArray::released(), ArrowArray::of_gaps));
@@ -250,13 +250,13 @@ unsafe extern "C" fn get_next(stream: *mut ArrowArrayStream, out: *mut ArrowArra
     0
 }
 
-/// Nothing here fails.
+/// Returns no message, because this stream never fails.
 unsafe extern "C" fn get_last_error(_: *mut ArrowArrayStream) -> *const c_char {
     ptr::null()
 }
 
 unsafe extern "C" fn release_stream(stream: *mut ArrowArrayStream) {
-    // SAFETY: a stream of ours, released once.
+    // SAFETY: a stream made by `of_gaps`, released once.
     unsafe {
         drop(Box::from_raw((*stream).private_data.cast::<Option<Columns>>()));
         (*stream).release = None;

@@ -1,4 +1,4 @@
-//! Finds the candles among the members of a candle key.
+//! Sorts the members of a candle key into candles of the series and others.
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;

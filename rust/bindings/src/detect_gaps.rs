@@ -1,4 +1,4 @@
-//! Gaps against a regular grid.
+//! Gap detection on a regular grid.
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -8,7 +8,7 @@ use reconciler_gaps::{Grid, PART, detect_in_parts, detect_trusted, helpful_threa
 use crate::input::Int64Input;
 use crate::output::memoryview;
 
-/// Starts, counts and the number of missing points; None where the timestamps need converting first.
+/// Starts, counts and the number of missing points; None if the timestamps must be converted first.
 type Columns<'py> = Option<(Bound<'py, PyMemoryView>, Bound<'py, PyMemoryView>, u64)>;
 
 #[pyfunction]

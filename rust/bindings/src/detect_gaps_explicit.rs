@@ -1,4 +1,4 @@
-//! Gaps against a grid given point by point.
+//! Gap detection on a grid that is given as an array of points.
 
 use pyo3::prelude::*;
 use pyo3::types::PyMemoryView;
@@ -28,7 +28,7 @@ pub fn detect_gaps_explicit<'py>(
         return Ok(None);
     };
     let expected = expected.column();
-    // None leads to the slow path, which finds the index out of order and words the error.
+    // None makes the caller take the slow path, which finds the faulty index and raises the error.
     let Ok(gaps) = input.with(py, |column| detect_explicit(column, expected)) else {
         return Ok(None);
     };

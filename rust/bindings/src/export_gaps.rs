@@ -1,4 +1,4 @@
-//! A table of gaps for Arrow's consumers.
+//! Exports a table of gaps to Arrow.
 
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;

@@ -1,4 +1,4 @@
-//! Values made of the columns on demand: ends, and plain tuples.
+//! Values that are computed from the columns of gaps on demand: ends, and tuples.
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;

@@ -1,4 +1,4 @@
-//! The one input type: int64 values of a caller, borrowed where memory allows.
+//! The only input type: int64 values of a caller, borrowed if their memory layout allows.
 
 use pyo3::buffer::{PyBuffer, PyUntypedBuffer};
 use pyo3::ffi;
@@ -7,22 +7,22 @@ use pyo3::sync::critical_section::with_critical_section;
 use pyo3::types::PyList;
 use reconciler_gaps::Column;
 
-/// Values above which the interpreter is released; below, the hand-over costs more than the work.
+/// Number of values above which the interpreter is released. For fewer, the release costs more than the work.
 const RELEASE_ABOVE: usize = 100_000;
 
-/// Int64 values a caller gave: a contiguous, aligned buffer in place, the rest copied.
+/// Int64 values of a caller: a contiguous, aligned buffer is used in place, other values are copied.
 pub enum Int64Input {
     Borrowed(PyBuffer<i64>),
     Copied(Vec<i64>),
 }
 
 impl Int64Input {
-    /// Returns the values of `object`, or None if it is neither such a buffer nor a list of int64 numbers.
+    /// Returns the values of `object`, or None if it is neither an int64 buffer nor a list of int64 numbers.
     ///
-    /// Why it is neither is the slow path's question, which `reconciler_engine.detection.inputs` answers.
+    /// In that case `reconciler_engine.detection.inputs` converts the object or raises the error.
     pub fn of(object: &Bound<'_, PyAny>) -> Option<Self> {
         if let Ok(list) = object.cast_exact::<PyList>() {
-            // Without a GIL too, no other thread takes an item out of the list meanwhile.
+            // Prevents other threads from removing items meanwhile, also without a GIL.
             return with_critical_section(list, || copy_list(list)).map(Self::Copied);
         }
         let buffer = PyUntypedBuffer::get(object).ok()?;
@@ -34,13 +34,13 @@ impl Int64Input {
             return buffer.into_typed().ok().map(Self::Borrowed);
         }
         let count = buffer.item_count();
-        // SAFETY: the buffer is held and contiguous, and the interpreter with it; each item is read once, without
-        // asking for alignment. Nothing is read from an empty one.
+        // SAFETY: the buffer is held and contiguous, and the interpreter is held. Each item is read once, without need
+        // of alignment. Nothing is read from an empty buffer.
         let copied = (0..count).map(|index| unsafe { buffer.buf_ptr().cast::<i64>().add(index).read_unaligned() });
         Some(Self::Copied(copied.collect()))
     }
 
-    /// Runs `work` on the values, with the interpreter released if there are many.
+    /// Runs `work` on the values. If there are many, the interpreter is released meanwhile.
     pub fn with<T: Send>(&self, py: Python<'_>, work: impl FnOnce(Column<'_>) -> T + Send) -> T {
         let column = self.column();
         if column.len() > RELEASE_ABOVE {
@@ -54,8 +54,8 @@ impl Int64Input {
     pub fn column(&self) -> Column<'_> {
         match self {
             Self::Borrowed(buffer) => {
-                // SAFETY: `of` checked size, format, contiguity and alignment, and that it is not empty; the buffer is held, so
-                // its memory stays, for as long as `self` is borrowed. Writers meanwhile are the column's business.
+                // SAFETY: `of` checked size, format, contiguity, alignment, and that the buffer is not empty. The
+                // buffer is held while `self` is borrowed, so its memory stays. The column tolerates concurrent writes.
                 unsafe { Column::from_raw(buffer.buf_ptr().cast(), buffer.item_count()) }
             }
             Self::Copied(values) => Column::from(values),
@@ -63,9 +63,9 @@ impl Int64Input {
     }
 }
 
-/// Whether a `struct` format is a signed integer in this machine's byte order; the size is asked elsewhere.
+/// Whether a `struct` format is a signed integer in this machine's byte order. Its size is checked elsewhere.
 ///
-/// Not pyo3's `is_compatible_format`, which takes `>q` for an `i64` on a little-endian machine.
+/// pyo3's `is_compatible_format` is not used, because it accepts `>q` as `i64` on a little-endian machine.
 fn is_int64(format: &[u8]) -> bool {
     let native_order = if cfg!(target_endian = "little") { b'<' } else { b'>' };
     match format {
@@ -75,12 +75,12 @@ fn is_int64(format: &[u8]) -> bool {
     }
 }
 
-/// Copies a list whose items all are int itself (no subclass, so no bool) and int64 values.
+/// Copies a list if all its items are exactly of type int (no subclass such as bool) and fit int64.
 fn copy_list(list: &Bound<'_, PyList>) -> Option<Vec<i64>> {
     let mut values = Vec::with_capacity(list.len());
     for index in 0..list.len() {
-        // SAFETY: the interpreter is held, the list alive and not written to by others; a bad index gives null with an error set. The
-        // reference is borrowed, and no Python code runs before we are done with it: the item is an exact int.
+        // SAFETY: the interpreter is held, and the list is alive and not changed by others. A bad index gives null with
+        // an error set. The borrowed reference stays valid: the item is an exact int, so no Python code runs meanwhile.
         let value = unsafe {
             let item = ffi::PyList_GetItem(list.as_ptr(), index.cast_signed());
             if item.is_null() || ffi::PyLong_CheckExact(item) == 0 {
@@ -97,9 +97,9 @@ fn copy_list(list: &Bound<'_, PyList>) -> Option<Vec<i64>> {
     Some(values)
 }
 
-/// Converts an exact int; -1 with an error set if it does not fit int64.
+/// Converts an exact int; returns -1 with an error set if it does not fit int64.
 ///
-/// Where a C long has 64 bits: the fast way. `PyLong_AsLongLong` takes three times as long (3.11, measured).
+/// If a C long has 64 bits, `PyLong_AsLong` is used: `PyLong_AsLongLong` takes three times as long (3.11, measured).
 ///
 /// # Safety
 ///
@@ -114,7 +114,7 @@ unsafe fn as_int64(item: *mut ffi::PyObject) -> i64 {
     return unsafe { ffi::PyLong_AsLongLong(item) };
 }
 
-/// Tells the value -1 from a refusal; clears the error of the latter.
+/// Distinguishes the value -1 from a failed conversion, and clears the error of the latter.
 #[cold]
 fn is_minus_one(list: &Bound<'_, PyList>, index: usize) -> bool {
     drop(PyErr::take(list.py()));

@@ -1,4 +1,4 @@
-//! `reconciler_engine._native`: a table of contents, no logic.
+//! `reconciler_engine._native`: the list of its contents, without logic.
 
 mod arrow;
 mod check_members;

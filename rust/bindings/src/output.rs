@@ -1,4 +1,4 @@
-//! The one output type: int64 values of ours, lent to Python through the buffer protocol.
+//! The only output type: int64 values owned by Rust, shared with Python through the buffer protocol.
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
@@ -13,11 +13,11 @@ use reconciler_gaps::Values;
 #[pyclass(frozen, module = "reconciler_engine._native")]
 pub struct Int64Column {
     values: Values,
-    /// The shape a buffer's consumer is pointed to.
+    /// Shape of the buffer, to which consumers get a pointer.
     shape: [ffi::Py_ssize_t; 1],
 }
 
-/// The one stride there is: items are adjacent.
+/// Stride of every buffer: its items are adjacent.
 static STRIDES: [ffi::Py_ssize_t; 1] = [size_of::<i64>().cast_signed()];
 
 /// Wraps values into a read-only memoryview that owns them.
@@ -29,23 +29,23 @@ pub fn memoryview(py: Python<'_>, values: impl Into<Values>) -> PyResult<Bound<'
 
 #[pymethods]
 impl Int64Column {
-    /// Lends the values (`bf_getbuffer`).
+    /// Exports the values (`bf_getbuffer`).
     ///
     /// # Safety
     ///
-    /// Called by the interpreter with a valid or null view.
+    /// The interpreter must pass a valid or null view.
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         if view.is_null() {
             return Err(PyBufferError::new_err("no view to fill"));
         }
         if flags & ffi::PyBUF_WRITABLE == ffi::PyBUF_WRITABLE {
-            // SAFETY: the view is not null; a failing exporter must leave no owner in it.
+            // SAFETY: the view is not null. An exporter that fails must set its owner to null.
             unsafe { (*view).obj = ptr::null_mut() };
             return Err(PyBufferError::new_err("these int64 values are read-only"));
         }
         let column = slf.get();
-        // SAFETY: the view is not null. All pointers lead into the column (or to statics), which is frozen and
-        // kept alive by the reference handed over in `obj`. Readers may not write: `readonly` is set.
+        // SAFETY: the view is not null. All pointers are to statics or into the column, which is frozen and kept alive
+        // by the reference in `obj`. Consumers may not write, because `readonly` is set.
         unsafe {
             (*view).buf = column.values.as_ptr().cast_mut().cast::<c_void>();
             (*view).len = column.shape[0] * STRIDES[0];

@@ -1,4 +1,4 @@
-//! Replies of many keys, read from their bytes.
+//! Parses replies about many keys from a stream of bytes.
 
 use std::mem;
 use std::slice;
@@ -44,8 +44,8 @@ impl SpanReplies {
         let cells = buffer
             .as_slice_ptr()
             .ok_or_else(|| PyBufferError::new_err("data must be contiguous bytes"))?;
-        // SAFETY: contiguous plain bytes; the buffer is held, and the interpreter with it: nobody writes to it before
-        // we are done.
+        // SAFETY: the bytes are contiguous. The buffer and the interpreter are held, so no other code writes to the
+        // bytes meanwhile.
         let bytes = unsafe { slice::from_raw_parts(cells.cast::<u8>().as_ptr(), cells.len()) };
         self.replies
             .feed(bytes)
@@ -62,8 +62,8 @@ impl SpanReplies {
     }
 }
 
-/// None for a whole span, its doubts where there are some, the columns of `Members` for another, the error's text for a
-/// refusal.
+/// Converts an answer: None for a whole span, `Doubts` for a whole span with unverified candles, the text of a server's
+/// error, and all columns of `Members` in any other case.
 fn shown(py: Python<'_>, answer: Answer) -> PyResult<Bound<'_, PyAny>> {
     Ok(match answer {
         Answer::Whole => py.None().into_bound(py),
@@ -82,7 +82,7 @@ fn shown(py: Python<'_>, answer: Answer) -> PyResult<Bound<'_, PyAny>> {
     })
 }
 
-/// Open times of candles that are unverified, and of those that changed.
+/// Open times of unverified candles, and of those of them that changed.
 type Doubts<'py> = (Bound<'py, PyMemoryView>, Bound<'py, PyMemoryView>);
 
 fn doubts(py: Python<'_>, unverified: Vec<i64>, changed: Vec<i64>) -> PyResult<Doubts<'_>> {

@@ -1,4 +1,4 @@
-//! The lifeline: ends this process when its parent is gone, even while the interpreter is busy.
+//! The lifeline: ends this process when its parent has ended, even while the interpreter is busy.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -17,8 +17,8 @@ pub fn watch_lifeline(fd: RawFd, exit_code: i32) -> PyResult<()> {
             "exit_code {exit_code} is not within 0..255"
         )));
     }
-    // SAFETY: no memory is passed. The thread gets a descriptor of its own, so that closing or reusing the
-    // caller's number cannot turn it to another file.
+    // SAFETY: no memory is passed. The thread gets its own descriptor, so it keeps its file even if the caller closes
+    // or reuses the number.
     let own = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) };
     if own < 0 {
         return Err(io::Error::last_os_error().into());
@@ -31,12 +31,12 @@ pub fn watch_lifeline(fd: RawFd, exit_code: i32) -> PyResult<()> {
     Ok(())
 }
 
-/// Runs `work` with all signals blocked, so that a thread it starts never takes one from the interpreter's.
+/// Runs `work` with all signals blocked, so that a thread that it starts never receives signals for the interpreter.
 fn without_signals<T>(work: impl FnOnce() -> T) -> T {
     let mut all = MaybeUninit::<libc::sigset_t>::uninit();
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: both sets are ours and large enough; sigfillset initialises the first, pthread_sigmask the second,
-    // and neither can fail with these arguments.
+    // SAFETY: both sets are local and large enough. sigfillset initialises the first, pthread_sigmask the second, and
+    // neither call can fail with these arguments.
     unsafe {
         libc::sigfillset(all.as_mut_ptr());
         libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
@@ -47,11 +47,11 @@ fn without_signals<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Reads and discards until the other end is closed or fails, then ends the process without any cleanup.
+/// Reads and discards data until the other end is closed or fails, then ends the process without any cleanup.
 fn watch(fd: RawFd, exit_code: i32) {
     let mut discarded = [0u8; 512];
     loop {
-        // SAFETY: the buffer is ours and as long as said.
+        // SAFETY: the buffer is local and has the given length.
         let read = unsafe { libc::read(fd, discarded.as_mut_ptr().cast(), discarded.len()) };
         if read > 0 {
             continue;
@@ -59,21 +59,21 @@ fn watch(fd: RawFd, exit_code: i32) {
         let error = io::Error::last_os_error();
         match error.kind() {
             io::ErrorKind::Interrupted if read < 0 => {}
-            // The caller's event loop may have made the file non-blocking, which a duplicate shares.
+            // The caller's event loop may have made the file non-blocking; this affects duplicates of the descriptor.
             io::ErrorKind::WouldBlock if read < 0 => wait_readable(fd),
-            // SAFETY: _exit takes no memory and does not return: no destructor, no atexit, no interpreter.
+            // SAFETY: _exit accesses no memory and does not return. It runs no destructors and no atexit handlers.
             _ => unsafe { libc::_exit(exit_code) },
         }
     }
 }
 
-/// Waits until a read would not block; its result does not matter, the next read tells.
+/// Waits until a read would not block. The result is ignored, because the next read shows the state.
 fn wait_readable(fd: RawFd) {
     let mut poll = libc::pollfd {
         fd,
         events: libc::POLLIN,
         revents: 0,
     };
-    // SAFETY: one record is passed, and one announced.
+    // SAFETY: one record is passed, and the given number of records is 1.
     unsafe { libc::poll(&raw mut poll, 1, -1) };
 }

@@ -1,4 +1,4 @@
-//! Candles as members of their key.
+//! Writes candles as members of their key.
 
 use pyo3::intern;
 use pyo3::prelude::*;

@@ -1,30 +1,30 @@
-//! One member, as the readers of the series take it.
+//! Decides about a single member whether it is a candle of its series.
 
 use crate::scanner::{Scanner, Text, Value};
 
-/// The series whose candles are looked for.
+/// The series whose candles are searched.
 #[derive(Clone, Copy, Debug)]
 pub struct Series<'a> {
-    /// The product, as the members spell it.
+    /// Product id, as written in the members.
     pub symbol: &'a str,
-    /// The timeframe, as the members spell it.
+    /// Name of the timeframe, as written in the members.
     pub timeframe: &'a str,
-    /// Distance of open times (ms), positive; the epoch is one of them.
+    /// The grid's step (ms), positive; the grid contains the epoch.
     pub step: i64,
 }
 
-/// Kind of a member, as the readers of a series take it.
+/// Kind of a member, as the readers of a series treat it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A candle.
     Candle,
-    /// A candle that stands for a slot without trades: marked `isSynthetic`, or flat with volume 0.
+    /// A candle for a slot without trades: marked `isSynthetic`, or with one price and volume 0.
     Filler,
     /// Anything else.
     Other,
 }
 
-/// Returns the kind of `member` in the slot that opens at its `score`.
+/// Returns the kind of a member; `score` is its score, which must be its open time.
 #[must_use]
 pub fn kind_of(member: &[u8], score: f64, series: Series<'_>) -> Kind {
     let in_place = is_open_time(score, series.step) && str::from_utf8(member).is_ok();
@@ -32,16 +32,16 @@ pub fn kind_of(member: &[u8], score: f64, series: Series<'_>) -> Kind {
     fields.map_or(Kind::Other, |fields| fields.kind(score, series))
 }
 
-/// Whether a score is on the grid: a whole number within int64 (whose upper bound 2^63 is outside) that `step` divides.
+/// Whether a score is on the grid: a whole number within int64 (so below 2^63) that `step` divides.
 fn is_open_time(score: f64, step: i64) -> bool {
-    // The cast is exact where it is looked at.
+    // The cast is exact if the conditions before it hold.
     #[allow(clippy::cast_possible_truncation)]
     let at = score as i64;
     let whole = score.fract() == 0.0 && (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&score);
     whole && at.checked_rem(step) == Some(0)
 }
 
-/// The last value of each field a candle has; None where it is of another type, or absent.
+/// The last value of each field of a candle; None if it is absent or of another type.
 #[derive(Default)]
 struct Fields<'a> {
     timestamp: Option<f64>,
@@ -130,7 +130,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Whether readers take the values of a candle: `prices` are open, high, low and close.
+/// Whether readers accept the values of a candle; `prices` are open, high, low and close.
 fn is_sound(prices: [f64; 4], volume: f64) -> bool {
     let [_, high, low, _] = prices;
     prices.iter().all(|price| *price > 0.0 && price.is_finite()) && high >= low && volume >= 0.0 && volume.is_finite()

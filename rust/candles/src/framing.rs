@@ -1,17 +1,17 @@
-//! RESP2, as far as replies of strings need it.
+//! The part of RESP2 that replies of strings need.
 
 use crate::scan::BadReply;
 
-/// Longest line that opens a reply or an item; an error's text may be cut off here by no server we know.
+/// Longest line at the start of a reply or an item. No known server sends a longer error text.
 pub(crate) const LINE_LIMIT: usize = 64 * 1024;
 
-/// How a reply begins.
+/// The first line of a reply.
 pub(crate) enum Opening<'a> {
     Array(usize),
     Error(&'a [u8]),
 }
 
-/// A position in the bytes; moves past whole pieces only.
+/// A position in the bytes. It only moves past complete parts.
 pub(crate) struct Cursor<'a> {
     pub(crate) rest: &'a [u8],
 }
@@ -29,7 +29,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// A reply of `items` strings, empty where they are absent, or the error in its place.
+    /// Reads a reply of `items` strings, or an error in its place; null strings are returned as empty.
     pub(crate) fn bodies(&mut self, items: usize) -> Result<Option<Bodies<'a>>, BadReply> {
         let mut ahead = Cursor { rest: self.rest };
         let bodies = match ahead.opening()? {
@@ -57,7 +57,7 @@ impl<'a> Cursor<'a> {
         Ok(Some(bodies))
     }
 
-    /// A member and its score.
+    /// Reads a member and its score.
     pub(crate) fn pair(&mut self) -> Result<Split<'a>, BadReply> {
         let Some((member, rest)) = bulk(self.rest)? else {
             return Ok(None);
@@ -70,16 +70,16 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Strings of a reply, or the error in its place.
+/// The strings of a reply, or the error in its place.
 pub(crate) type Bodies<'a> = Result<Vec<&'a [u8]>, &'a [u8]>;
 
-/// How RESP2 writes that a string is absent.
+/// A null string in RESP2.
 const ABSENT: &[u8] = b"$-1\r\n";
 
-/// Two parts of the bytes, one after the other.
+/// Two consecutive parts of the bytes; None if they are not complete yet.
 type Split<'a> = Option<(&'a [u8], &'a [u8])>;
 
-/// Splits off a string of stated length; None where it is not all there.
+/// Splits off a bulk string; None if it is not complete yet.
 fn bulk(bytes: &[u8]) -> Result<Split<'_>, BadReply> {
     let Some((line, rest)) = line(bytes)? else {
         return Ok(None);
@@ -98,7 +98,7 @@ fn bulk(bytes: &[u8]) -> Result<Split<'_>, BadReply> {
     }
 }
 
-/// Splits off a line, its end dropped; None where the end is not there yet.
+/// Splits off a line without its line end; None if it is not complete yet.
 fn line(bytes: &[u8]) -> Result<Split<'_>, BadReply> {
     let Some(end) = bytes.iter().take(LINE_LIMIT).position(|&byte| byte == b'\r') else {
         return if bytes.len() < LINE_LIMIT {
@@ -114,7 +114,7 @@ fn line(bytes: &[u8]) -> Result<Split<'_>, BadReply> {
     }
 }
 
-/// Reads a count of up to nine digits: no server sends more items, or longer ones.
+/// Parses a number of up to nine digits, which suffices for every server's numbers of items and lengths.
 fn number(digits: &[u8]) -> Result<usize, BadReply> {
     if !(1..=9).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
         return Err(BadReply::Framing);

@@ -1,20 +1,25 @@
 //! Decides which members of a candle cache key are candles of its series.
 //!
-//! A member is a candle of a series if it is a JSON object whose `symbol` and `timeframe` are the series', whose
-//! `timestamp` equals the member's score, an open time of the grid, and whose numbers are finite: `open`, `high`,
-//! `low` and `close` above 0, `volume` not below 0, `high` not below `low`. Other keys are allowed. All is read as
-//! `JSON.parse` reads it, since that is what the cache's readers do: of repeated keys the last counts, every number is
-//! a double, `1e999` is infinite. A candle marked `"isSynthetic":true`, or flat with volume 0, is a filler.
+//! A member is a candle of a series if it is a JSON object with
 //!
-//! Where the digests of verified members are given, a member with the digest of its slot is a candle without a look:
+//! - `symbol` and `timeframe` of the series;
+//! - `timestamp` equal to the member's score, which is an open time of the grid;
+//! - finite numbers `open`, `high`, `low`, `close` (above 0) and `volume` (0 or more), with `high` >= `low`.
+//!
+//! Other keys are allowed. Members are parsed as by JavaScript's `JSON.parse`, which the cache's readers use: the last
+//! of repeated keys counts, every number is a double, `1e999` is infinite. A candle with `"isSynthetic":true`, or with
+//! one price and volume 0, is a filler.
+//!
+//! If digests of verified members are given, a member with the digest of its slot is a candle without further checks:
 //! it was one when it was verified.
 //!
-//! Objects and arrays may be nested [`MAX_DEPTH`] levels deep.
+//! Objects and arrays may be nested up to [`MAX_DEPTH`] levels.
 //!
 //! # Why no JSON library
 //!
-//! The question needs no value tree, a few numbers, and the grammar to the letter (lone surrogate escapes are
-//! JSON, `NaN` is none). The scanner allocates nothing and is held to an independent parser by the parity tests.
+//! The check needs only a few numbers and no tree of values, and it must follow the grammar exactly (lone surrogate
+//! escapes are valid JSON, `NaN` is not). The scanner does not allocate. Parity tests compare it with an independent
+//! parser.
 #![forbid(unsafe_code)]
 
 mod candle;

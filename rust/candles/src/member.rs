@@ -1,8 +1,8 @@
-//! Members as the cache's readers expect them.
+//! Writes members in the form that the cache's readers expect.
 
 use std::io::Write;
 
-/// The values of a candle that a member holds beside its names.
+/// The values of a candle in its member, besides symbol and timeframe.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Values {
     /// Open time (ms).
@@ -17,14 +17,14 @@ pub struct Values {
     pub close: f64,
     /// Traded amount.
     pub volume: f64,
-    /// The websocket connection's sequence number, for candles that came live.
+    /// Sequence number on the websocket connection, for live candles only.
     pub sequence: Option<i64>,
 }
 
-/// Writes a member; `names` is `"symbol":"...","timeframe":"..."` as JSON.
+/// Writes a member; `names` is its part `"symbol":"...","timeframe":"..."` in JSON.
 ///
-/// Numbers are the shortest that read back as the same double, without an exponent: 88000, 0.0000001. All of them must
-/// be finite, else the text is not JSON.
+/// Each number is the shortest text without an exponent that is read as the same double: 88000, 0.0000001. All values
+/// must be finite, else the text is not valid JSON.
 #[must_use]
 pub fn write_member(values: &Values, names: &str) -> Vec<u8> {
     let Values {

@@ -1,43 +1,44 @@
-//! Digests of members that an answer of the exchange has shown to be right.
+//! Digests of members that an answer of the exchange verified.
 
 use std::collections::HashMap;
 
 use sha1::{Digest, Sha1};
 
-/// Slots of which one field holds the digests.
+/// Number of slots whose digests one field holds.
 const BLOCK_SLOTS: usize = 60;
-/// Letters of a digest: the first 6 bytes of SHA-1 in lower-case hex; NULs where none is noted.
+/// Letters of a digest: the first 6 bytes of SHA-1 in lower-case hex; NULs for a slot without digest.
 const LETTERS: usize = 12;
-/// A version before the digests, an instant (u32) a slot after them.
+/// Length of a field: a version byte, the digests, and an instant (u32) for each slot.
 const BODY: usize = 1 + BLOCK_SLOTS * (LETTERS + 4);
 const VERSION: u8 = 1;
 
-/// Notes about the members of a series.
+/// Noted digests of the members of a series.
 #[derive(Debug, Default)]
 pub(crate) struct Noted {
     /// Number of the first slot, counted from the epoch.
     first: i64,
     step: i64,
     digests: Vec<[u8; LETTERS]>,
-    /// Longer digests of members that somebody accepted, by open time.
+    /// Digests (16 letters) of members that the operator accepted, by open time.
     accepted: HashMap<i64, [u8; 16]>,
 }
 
-/// Knowledge of one member.
+/// Standing of a member by its digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// Its digest is noted: it was verified.
+    /// An answer verified it.
     Verified,
-    /// Somebody accepted it.
+    /// The operator accepted it.
     Accepted,
-    /// Neither.
+    /// Its digest is not noted.
     Unknown,
 }
 
 impl Noted {
-    /// Takes the fields of the blocks from the one that holds `start` on, and last the accepted members.
+    /// Reads the fields of consecutive blocks, the first of which holds `start`, and of the accepted members as the
+    /// last.
     ///
-    /// A field that is empty, or otherwise than it is written, says nothing.
+    /// An empty or malformed field counts as a field without digests.
     pub(crate) fn read(&mut self, bodies: &[&[u8]], start: i64, step: i64) {
         let slots = BLOCK_SLOTS.cast_signed() as i64;
         self.step = step;
@@ -58,12 +59,12 @@ impl Noted {
         }
     }
 
-    /// Whether a verified member was noted for the slot that opens at `open_time`.
+    /// Whether a verified member is noted for the slot that opens at `open_time`.
     pub(crate) fn has(&self, open_time: i64) -> bool {
         self.at(open_time).is_some()
     }
 
-    /// Returns the knowledge of `member` in the slot that opens at `open_time`.
+    /// Returns the standing of `member` in the slot that opens at `open_time`.
     pub(crate) fn standing(&self, open_time: i64, member: &[u8]) -> Standing {
         let noted = self.at(open_time);
         let accepted = self.accepted.get(&open_time);
@@ -100,7 +101,7 @@ fn letters_of(member: &[u8]) -> [u8; 16] {
     letters
 }
 
-/// The two letters of each byte.
+/// The two hex letters of each byte.
 const HEX: [[u8; 2]; 256] = {
     let letters = b"0123456789abcdef";
     let mut pairs = [[0; 2]; 256];
@@ -112,7 +113,7 @@ const HEX: [[u8; 2]; 256] = {
     pairs
 };
 
-/// The digests of a block; None where it is written otherwise.
+/// The digests of a block; None if the field is malformed.
 fn digests_in(body: &[u8]) -> Option<&[[u8; LETTERS]]> {
     if body.len() != BODY || body[0] != VERSION {
         return None;
@@ -121,7 +122,7 @@ fn digests_in(body: &[u8]) -> Option<&[[u8; LETTERS]]> {
     digests.get(..BLOCK_SLOTS)
 }
 
-/// The accepted members of a series: a JSON object without spaces, open times to 16 letters each.
+/// Parses the accepted members of a series: a JSON object without spaces, from open times to digests of 16 letters.
 fn accepted_in(body: &[u8]) -> Option<HashMap<i64, [u8; 16]>> {
     let pairs = body.strip_prefix(b"{")?.strip_suffix(b"}")?;
     pairs.split(|&byte| byte == b',').map(accepted_pair).collect()

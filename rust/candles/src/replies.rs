@@ -1,4 +1,4 @@
-//! The replies of a conversation, read from their bytes as they arrive.
+//! Parses the replies about many keys from a stream while its bytes arrive.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -8,49 +8,50 @@ use crate::framing::{Cursor, Opening};
 use crate::noted::Noted;
 use crate::scan::{BadReply, Scan};
 
-/// Question about one key: the series, and the grid that its candles should fill.
+/// A question about one key: its series, and the grid that its candles should fill.
 #[derive(Clone, Debug)]
 pub struct Span {
-    /// The product, as the members spell it.
+    /// Product id, as written in the members.
     pub symbol: String,
-    /// The timeframe, as the members spell it.
+    /// Name of the timeframe, as written in the members.
     pub timeframe: String,
     /// First open time (ms).
     pub start: i64,
-    /// Distance of open times (ms), positive.
+    /// The grid's step (ms), positive.
     pub step: i64,
     /// Number of open times.
     pub length: usize,
-    /// Fields of digests that are asked for before the members, one a block, from the one that holds `start` on.
+    /// Number of blocks whose digests are asked for before the members; the first block holds `start`.
     pub blocks: usize,
 }
 
-/// Reply of one key.
+/// Answer about one key.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    /// One candle in each slot of the grid, none a filler, nothing else, and none unverified where that was asked.
+    /// Each slot of the grid holds one candle, no candle is a filler, there are no other members, and all candles are
+    /// verified or no digests were asked for.
     Whole,
-    /// The same, but some of them are unverified.
+    /// The same, except that some candles are not verified.
     Unverified(Scan),
-    /// Anything else.
+    /// Any other content.
     Held(Scan),
-    /// The server's error line, without its sign; the first where both commands were refused.
+    /// The server's error line without the `-`. If both commands failed, it is the first one's.
     Refused(Vec<u8>),
 }
 
-/// Reads the replies to `ZRANGEBYSCORE ... WITHSCORES`, one a span, in the order asked (RESP2).
+/// Parses RESP2 replies to `ZRANGEBYSCORE ... WITHSCORES`, one for each span, in the order of `ask`.
 ///
-/// Where a span asks for blocks, the reply to `HMGET` of their fields and of the accepted members comes before it.
+/// If a span asks for blocks, the reply to `HMGET` of their fields and of the accepted members comes before it.
 #[derive(Debug, Default)]
 pub struct Replies {
     asked: VecDeque<Span>,
     answers: Vec<Answer>,
-    /// Bytes not understood yet: less than the digests of a span, or one pair of a member and its score.
+    /// Bytes not parsed yet: an incomplete reply with digests, or an incomplete pair of a member and its score.
     rest: Vec<u8>,
-    /// Digests of the span whose members come next.
+    /// Digests of the next span, whose members come after them.
     digests: Digests,
     noted: Noted,
-    /// Items that the open reply has still to bring.
+    /// Number of items that the current reply still lacks.
     left: Option<usize>,
     scan: Scan,
 }
@@ -64,16 +65,16 @@ enum Digests {
 }
 
 impl Replies {
-    /// Takes note of a span whose reply comes after those asked before.
+    /// Adds a span. Its reply comes after those of earlier spans.
     pub fn ask(&mut self, span: Span) {
         self.asked.push_back(span);
     }
 
-    /// Takes bytes of the stream; returns how many replies are complete and not yet taken.
+    /// Parses more bytes of the stream; returns how many answers are complete and not yet taken.
     ///
     /// # Errors
     ///
-    /// [`BadReply`]: the stream is of no further use.
+    /// [`BadReply`]: the stream cannot be used any more.
     pub fn feed(&mut self, data: &[u8]) -> Result<usize, BadReply> {
         let mut bytes = mem::take(&mut self.rest);
         bytes.extend_from_slice(data);
@@ -85,12 +86,12 @@ impl Replies {
         Ok(self.answers.len())
     }
 
-    /// Gives the answers complete so far, in the order asked.
+    /// Removes and returns the complete answers, in the order of `ask`.
     pub fn take(&mut self) -> Vec<Answer> {
         mem::take(&mut self.answers)
     }
 
-    /// Understands one more piece of the stream; false where more bytes are needed.
+    /// Parses one more part of the stream; returns false if more bytes are needed.
     fn advance(&mut self, cursor: &mut Cursor<'_>) -> Result<bool, BadReply> {
         let Some(span) = self.asked.front() else {
             return if cursor.rest.is_empty() {

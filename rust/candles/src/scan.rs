@@ -1,4 +1,4 @@
-//! A reply: its members, in columns.
+//! The members of a reply, sorted into columns.
 
 use std::error::Error;
 use std::fmt;
@@ -7,28 +7,28 @@ use crate::candle::{Kind, Series, kind_of};
 use crate::noted::{Noted, Standing};
 use crate::usual::usual_kind;
 
-/// Content of a reply of members with ascending scores, member by member.
+/// The members of a reply in ascending order of scores, sorted into columns.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scan {
-    /// Open times of the candles, ascending, repeated where candles share one.
+    /// Open times of the candles, ascending, with one entry for each candle.
     pub timestamps: Vec<i64>,
-    /// Open times that two or more candles share, each once, ascending.
+    /// Open times with two or more candles, each once, ascending.
     pub duplicates: Vec<i64>,
-    /// Slots of members that are not candles of the series, one each: the open times at or below their scores, kept
-    /// within int64.
+    /// Slots of the members that are not candles of the series, with one entry for each such member: the open time at
+    /// or below its score, clamped to int64.
     pub malformed: Vec<i64>,
-    /// Open times that no candle but fillers has, each once, ascending.
+    /// Open times with fillers and no other candle, each once, ascending.
     pub fillers: Vec<i64>,
-    /// Open times with a candle other than a filler, each once, ascending, unless that is alone in its slot and noted.
-    /// Empty where no digests were given.
+    /// Open times with an unverified candle, each once, ascending. A candle is verified if it is the only member of its
+    /// slot and its digest is noted; fillers do not count. Empty without digests.
     pub unverified: Vec<i64>,
-    /// Those of them for which a digest is noted all the same.
+    /// Unverified open times whose noted digest belongs to another member.
     pub changed: Vec<i64>,
     last_score: Option<f64>,
 }
 
 impl Scan {
-    /// Returns an empty scan with room for `members`.
+    /// Returns an empty scan with room for `members` members.
     #[must_use]
     pub fn with_capacity(members: usize) -> Self {
         Self {
@@ -37,7 +37,8 @@ impl Scan {
         }
     }
 
-    /// Whether there is one candle in each slot of a grid of `length` open times, none a filler, and nothing else.
+    /// Whether each of the `length` slots of a grid holds one candle, no candle is a filler, and there are no other
+    /// members.
     #[must_use]
     pub fn fills(&self, start: i64, step: i64, length: usize) -> bool {
         let mut slot = Some(start);
@@ -51,7 +52,7 @@ impl Scan {
             })
     }
 
-    /// Forgets everything but the room it took.
+    /// Removes all content, but keeps the memory.
     pub(crate) fn clear(&mut self) {
         self.timestamps.clear();
         self.duplicates.clear();
@@ -62,7 +63,7 @@ impl Scan {
         self.last_score = None;
     }
 
-    /// Takes note of one member and of its score as the server printed it.
+    /// Adds a member; `printed` is its score as the server printed it.
     ///
     /// # Errors
     ///
@@ -71,7 +72,7 @@ impl Scan {
         self.push_noted(member, printed, series, None)
     }
 
-    /// Takes note of one member; one that is noted as verified is a candle without a look.
+    /// Adds a member; one that is noted as verified is a candle without further checks.
     pub(crate) fn push_noted(
         &mut self,
         member: &[u8],
@@ -84,11 +85,11 @@ impl Scan {
             return Err(BadReply::Order);
         }
         self.last_score = Some(score);
-        // Saturates beyond int64, which no candle can have.
+        // The cast saturates beyond int64, where there are no candles.
         #[allow(clippy::cast_possible_truncation)]
         let floored = score.floor() as i64;
         let beyond = floored.checked_rem_euclid(series.step).unwrap_or(0);
-        // The cast is exact where it says yes.
+        // The comparison is only true if the cast is exact.
         #[allow(clippy::cast_precision_loss, clippy::float_cmp)]
         let standing = noted
             .filter(|_| floored as f64 == score)
@@ -114,7 +115,7 @@ impl Scan {
         Ok(())
     }
 
-    /// Says which candles are unverified, once all members of a reply with `noted` digests have been pushed.
+    /// Fills `unverified` and `changed`, after all members of a reply with `noted` digests were added.
     pub(crate) fn finish(&mut self, noted: &Noted) {
         if !self.duplicates.is_empty() || !self.malformed.is_empty() {
             let shared = self.duplicates.iter().chain(&self.malformed);
@@ -142,11 +143,11 @@ impl Scan {
     }
 }
 
-/// Reads a score as a server prints it: digits, `1.7251e+12`, `inf`, `-inf`.
+/// Parses a score as Redis prints it: digits, `1.7251e+12`, `inf`, `-inf`.
 fn parse_score(text: &[u8]) -> Option<f64> {
     if (1..=15).contains(&text.len()) && text.iter().all(u8::is_ascii_digit) {
         let whole = text.iter().fold(0, |value, digit| value * 10 + u64::from(digit - b'0'));
-        // At most fifteen digits, so below 2^53: exact.
+        // At most 15 digits, so the number is below 2^53 and the cast is exact.
         #[allow(clippy::cast_precision_loss)]
         return Some(whole as f64);
     }
@@ -160,7 +161,7 @@ fn parse_score(text: &[u8]) -> Option<f64> {
     }
 }
 
-/// The reply is none of members with ascending scores.
+/// The reply is not a list of members with ascending scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadReply {
     /// The score is not a number.
@@ -171,7 +172,7 @@ pub enum BadReply {
     Odd,
     /// The bytes are not a RESP2 array of strings.
     Framing,
-    /// Nobody asked for it.
+    /// The reply was not expected.
     Unasked,
 }
 

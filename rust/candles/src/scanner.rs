@@ -1,15 +1,15 @@
-//! JSON to the letter (RFC 8259), without building values.
+//! A strict JSON scanner (RFC 8259) that builds no values.
 
 use std::borrow::Cow;
 
-/// How deep objects and arrays may be nested, the member itself included.
+/// Most levels of nested objects and arrays, including the member itself.
 pub const MAX_DEPTH: u32 = 64;
 
-/// A JSON value, as far as anybody here wants to know.
+/// A JSON value, as far as it matters for candles.
 pub(crate) enum Value<'a> {
     /// A string.
     Text(Text<'a>),
-    /// The number as written.
+    /// A number.
     Number(Number<'a>),
     /// The word true.
     True,
@@ -20,9 +20,9 @@ pub(crate) enum Value<'a> {
 /// A string as written.
 #[derive(Clone, Copy)]
 pub(crate) struct Text<'a> {
-    /// Text between the quotes, escapes not resolved.
+    /// Text between the quotes, with its escapes.
     pub(crate) raw: &'a [u8],
-    /// Whether there are any.
+    /// Whether the text has escapes.
     pub(crate) escaped: bool,
 }
 
@@ -30,9 +30,9 @@ pub(crate) struct Text<'a> {
 pub(crate) struct Number<'a>(&'a [u8]);
 
 impl Number<'_> {
-    /// The nearest double; infinite past the largest.
+    /// The nearest double; infinite if it exceeds the largest.
     pub(crate) fn value(&self) -> f64 {
-        // The grammar of JSON numbers is within that of Rust's.
+        // Every JSON number is also a valid number for Rust's parser.
         str::from_utf8(self.0)
             .ok()
             .and_then(|text| text.parse().ok())
@@ -50,7 +50,7 @@ impl<'a> Scanner<'a> {
         Self { rest: text }
     }
 
-    /// Whether nothing is left.
+    /// Whether the end of the text is reached.
     pub(crate) const fn is_done(&self) -> bool {
         self.rest.is_empty()
     }
@@ -61,7 +61,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Takes `byte` if it comes next.
+    /// Consumes `byte` if it comes next; returns whether it did.
     pub(crate) fn take(&mut self, byte: u8) -> bool {
         match self.rest {
             [first, rest @ ..] if *first == byte => {
@@ -72,7 +72,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Takes `"key" :` and the space around it; gives the key.
+    /// Consumes `"key" :` and the white space around it; returns the key.
     pub(crate) fn key(&mut self) -> Option<Text<'a>> {
         self.skip_space();
         let key = self.string()?;
@@ -82,7 +82,7 @@ impl<'a> Scanner<'a> {
         colon.then_some(key)
     }
 
-    /// Takes one value, `depth` levels being open around it; None where there is none.
+    /// Consumes a value within `depth` open levels and returns it; None if it is not valid JSON.
     pub(crate) fn value(&mut self, depth: u32) -> Option<Value<'a>> {
         match self.rest.first()? {
             b'"' => self.string().map(Value::Text),
@@ -155,7 +155,7 @@ impl<'a> Scanner<'a> {
         None
     }
 
-    /// Takes an object or array, which comes next; nesting is kept in the bits of a word, not on the stack.
+    /// Consumes an object or array. The nesting is stored in the bits of a word, so there is no recursion.
     fn container(&mut self, outer: u32) -> Option<()> {
         let mut objects = 0u64;
         let mut depth = 0;
@@ -208,7 +208,7 @@ fn digits(text: &[u8]) -> usize {
     text.iter().take_while(|byte| byte.is_ascii_digit()).count()
 }
 
-/// Length of an escape, backslash included; `after` is the text behind the backslash.
+/// Length of an escape, including the backslash; `after` is the text after the backslash.
 fn escape_len(after: &[u8]) -> Option<usize> {
     match after {
         [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => Some(2),
@@ -218,7 +218,7 @@ fn escape_len(after: &[u8]) -> Option<usize> {
 }
 
 impl<'a> Text<'a> {
-    /// The string, escapes resolved; None where a surrogate is alone, which no `str` equals.
+    /// The string with its escapes resolved; None if it has a lone surrogate, and so equals no `str`.
     pub(crate) fn resolved(self) -> Option<Cow<'a, str>> {
         if self.escaped {
             unescaped(self.raw).map(Cow::Owned)
@@ -227,13 +227,13 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// Whether the string, escapes resolved, is `plain`.
+    /// Whether the string with its escapes resolved equals `plain`.
     pub(crate) fn says(self, plain: &str) -> bool {
         self.resolved().as_deref() == Some(plain)
     }
 }
 
-/// Resolves the escapes of a valid string's text; None where a surrogate is alone.
+/// Resolves the escapes in the text of a valid string; None if it has a lone surrogate.
 #[cold]
 fn unescaped(text: &[u8]) -> Option<String> {
     let mut units = Vec::new();

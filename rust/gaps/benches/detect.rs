@@ -1,4 +1,5 @@
-//! `cargo bench -p reconciler-gaps`: the named shapes at a million grid points, beside a plain sum of the same values.
+//! `cargo bench -p reconciler-gaps`: detection for the named workloads at a million grid points, and for comparison a
+//! plain sum of the same values.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::hint::black_box;
@@ -13,7 +14,7 @@ fn full() -> Vec<i64> {
     (0..POINTS.cast_signed()).map(|index| index * STEP).collect()
 }
 
-/// Keeps the values whose index, scrambled, is not among one of `share`.
+/// Removes about one value in `share`, chosen by a hash of its index.
 fn thinned(share: u64) -> Vec<i64> {
     let keep = |index: u64| {
         !index

@@ -1,4 +1,4 @@
-//! Unsorted input on a grid not much longer than it: one bit a grid point.
+//! Unsorted input, if the grid is not much longer: a bitmap with one bit for each grid point.
 
 use crate::gaps::{Gaps, GapsBuilder};
 use crate::grid::Grid;
@@ -11,13 +11,13 @@ pub(crate) fn fits(len: usize, grid: &Grid) -> bool {
 
 /// Marks every point that is present, then reads the runs of zeros.
 ///
-/// The caller has asked [`fits`], so the bitmap is no larger than the column.
+/// The caller must have checked [`fits`], so the bitmap is not larger than the column.
 pub(crate) fn detect_by_bitmap(column: Column<'_>, grid: &Grid) -> Gaps {
     let present = dispatch(Mark { column, grid });
     runs_of_zeros(&present, grid, column.len())
 }
 
-/// Marks points that are present, a bit each.
+/// Sets the bits of the points that are present.
 pub(crate) struct Mark<'a> {
     pub(crate) column: Column<'a>,
     pub(crate) grid: &'a Grid,
@@ -26,7 +26,7 @@ pub(crate) struct Mark<'a> {
 impl Pass for Mark<'_> {
     type Output = Vec<u64>;
 
-    /// Marks blocks that ascend or descend along the grid by the word, the rest by the bit.
+    /// Sets bits word by word for blocks of neighbouring grid points, ascending or descending; all others bit by bit.
     #[inline(always)]
     fn run<B: Blocks>(self, blocks: B) -> Vec<u64> {
         let Self { column, grid } = self;
@@ -51,12 +51,12 @@ impl Pass for Mark<'_> {
     }
 }
 
-/// The lowest index of a block whose values are 64 neighbouring grid points in ascending or descending order.
+/// Returns the lowest grid index of a block, if its values are 64 neighbouring grid points, ascending or descending.
 #[inline(always)]
 fn run_of_block<B: Blocks>(blocks: B, column: Column<'_>, grid: &Grid, from: usize) -> Option<u64> {
     let (first, last) = (column.get(from), column.get(from + BLOCK - 1));
     let (head, tail) = (grid.index_of(first), grid.index_of(last));
-    // Both on the grid and 63 apart, so the steps between them cannot wrap around.
+    // Both ends are on the grid and 63 apart, so the steps between them cannot wrap around.
     if head.max(tail) >= grid.len() || head.abs_diff(tail) != BLOCK as u64 - 1 {
         return None;
     }
@@ -70,13 +70,13 @@ fn mark_each(present: &mut [u64], column: Column<'_>, grid: &Grid) {
     for value in column.values() {
         let index = grid.index_of(value);
         if index < grid.len() {
-            // An index below the length has a word, so the conversion is exact.
+            // The index is below the length, so its word exists and the conversion is exact.
             present[(index / 64) as usize] |= 1 << (index % 64);
         }
     }
 }
 
-/// Reads the runs of zeros below `grid.len()`; each set bit of a word's edges begins or ends one.
+/// Returns the runs of zeros below `grid.len()`. Each set bit in the edges of a word is the start or the end of a run.
 fn runs_of_zeros(present: &[u64], grid: &Grid, len: usize) -> Gaps {
     let mut gaps = GapsBuilder::new(len, grid);
     let mut open = None;
@@ -99,7 +99,7 @@ fn runs_of_zeros(present: &[u64], grid: &Grid, len: usize) -> Gaps {
         }
         base += 64;
     }
-    // Past the grid every bit is zero: a run that begins there is none, one that began before ends there.
+    // All bits past the grid are zero: a run that began on the grid ends at the grid's end.
     if let Some(start) = open
         && start < grid.len()
     {

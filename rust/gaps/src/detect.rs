@@ -1,4 +1,4 @@
-//! Detection: which expected points are missing?
+//! The entry points of detection on a regular grid.
 
 use crate::bitmap::{self, detect_by_bitmap};
 use crate::gaps::{Gaps, GapsBuilder};
@@ -11,17 +11,17 @@ use crate::walk::{Unsorted, walk};
 
 /// Returns the maximal runs of grid points that are not among `timestamps`.
 ///
-/// Timestamps may come in any order, more than once, off the grid and out of its range. Sorted input takes one
-/// pass; see the crate's documentation for the rest.
+/// Timestamps may be in any order, duplicated, off the grid and outside its range. The crate's documentation describes
+/// the cost.
 #[must_use]
 pub fn detect(timestamps: Column<'_>, grid: &Grid) -> Gaps {
     detect_in_parts(timestamps, grid, 1, PART)
 }
 
-/// Does the work of [`detect`] by so many threads where the input is sorted; they end before it returns.
+/// Like [`detect`], but uses `threads` threads if the input is sorted. All of them end before it returns.
 ///
-/// The threads take parts of `part` values in turn: [`PART`](crate::PART) is a good size, and
-/// [`helpful_threads`](crate::helpful_threads) a good number.
+/// The threads take parts of `part` values in turn. [`PART`](crate::PART) is a good size of parts, and
+/// [`helpful_threads`](crate::helpful_threads) returns a good number of threads.
 ///
 /// # Panics
 ///
@@ -55,10 +55,11 @@ mod tests {
     use crate::raw::{BLOCK, Blocks, Pass, Portable, dispatch};
     use crate::sorted::Sorted;
 
-    /// Of so many changes one is tried: Miri takes a thousand times as long.
+    /// One in this many changes is tested, because Miri takes a thousand times as long.
     const EACH: usize = if cfg!(miri) { 89 } else { 1 };
 
-    /// Series around the borders of blocks, with a stranger, a repetition, a hole or a descent at each place.
+    /// Columns whose lengths are around the borders of blocks, each with a stranger, a repetition, a hole or a descent
+    /// at some place.
     fn series() -> impl Iterator<Item = (Vec<i64>, Grid)> {
         [1, 63, 64, 65, 128, 129, 200].into_iter().flat_map(|len: u64| {
             let grid = Grid::new(-7, 3, len);

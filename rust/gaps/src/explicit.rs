@@ -1,4 +1,4 @@
-//! A grid given point by point.
+//! Grids that are given as an array of points.
 
 use std::error::Error;
 use std::fmt;
@@ -35,8 +35,8 @@ impl Error for Disorder {}
 
 /// Returns the maximal runs of `expected` instants that are not among `timestamps`.
 ///
-/// Timestamps may come in any order, more than once, off the grid and out of its range. Instants that are evenly
-/// spaced are found to be so, and answered as by [`detect`](crate::detect()).
+/// Timestamps may be in any order, duplicated, off the grid and outside its range. Evenly spaced instants are
+/// recognised, and then handled by [`detect`](crate::detect()).
 ///
 /// # Errors
 ///
@@ -56,7 +56,7 @@ pub fn detect_explicit(timestamps: Column<'_>, expected: Column<'_>) -> Result<E
     Ok(merge(Column::from(&sorted), expected))
 }
 
-/// Whether instants are evenly spaced, and if so, on which grid.
+/// Finds out whether instants are evenly spaced, and on which grid.
 struct Even<'a> {
     expected: Column<'a>,
 }
@@ -75,7 +75,7 @@ impl Pass for Even<'_> {
             return None;
         }
         let step = second.wrapping_sub(first);
-        // A grid is within int64, so the points compared with do not wrap around.
+        // All points of a grid are int64 values, so the comparison below does not wrap around.
         let grid = Grid::new(first, step.cast_unsigned(), expected.len() as u64).ok()?;
         let whole = expected.len() / BLOCK;
         let even = blocks.continuing(expected, 0, first, step, whole) == whole
@@ -112,7 +112,7 @@ impl Pass for Ascending<'_> {
     }
 }
 
-/// Copies the timestamps that can matter: those between the first and the last expected instant.
+/// Copies the timestamps between the first and the last expected instant; no others matter.
 fn in_range(timestamps: Column<'_>, expected: Column<'_>) -> Vec<i64> {
     if expected.is_empty() {
         return Vec::new();
@@ -121,7 +121,7 @@ fn in_range(timestamps: Column<'_>, expected: Column<'_>) -> Vec<i64> {
     timestamps.values().filter(|value| range.contains(value)).collect()
 }
 
-/// Walks both columns side by side; both ascend.
+/// Finds the gaps by walking both columns in parallel; both must ascend.
 fn merge(timestamps: Column<'_>, expected: Column<'_>) -> ExplicitGaps {
     let mut gaps = Runs::default();
     let mut run = 0;
@@ -151,12 +151,12 @@ struct Runs {
 }
 
 impl Runs {
-    /// Appends the run of the instants from `first` up to, not including, `end`, if there are any.
+    /// Appends the run of the instants with indices in `first..end`, if there are any.
     fn push(&mut self, expected: Column<'_>, first: usize, end: usize) {
         if first < end {
             self.starts.push(expected.get(first));
             self.ends.push(expected.get(end - 1));
-            // A column holds fewer than i64::MAX values: memory is addressed by isize.
+            // No overflow: memory is addressed by isize, so a column has fewer than i64::MAX values.
             self.counts.push(((end - first) as u64).cast_signed());
         }
     }

@@ -1,4 +1,4 @@
-//! The answer, as columns.
+//! The result of detection, as columns.
 
 use crate::grid::Grid;
 use crate::raw::{BlockWriter, PairsBuilder, Values};
@@ -24,7 +24,7 @@ impl Gaps {
         &self.counts
     }
 
-    /// Number of missing instants altogether.
+    /// Number of missing instants in all runs together.
     #[must_use]
     pub const fn missing(&self) -> u64 {
         self.missing
@@ -49,7 +49,7 @@ impl Gaps {
     }
 }
 
-/// Gaps in the making; they come in ascending order.
+/// Builds the result from gaps in ascending order.
 #[derive(Debug)]
 pub(crate) struct GapsBuilder {
     pairs: PairsBuilder,
@@ -57,7 +57,7 @@ pub(crate) struct GapsBuilder {
 }
 
 impl GapsBuilder {
-    /// Returns an empty answer to a question about `len` timestamps: each can end one gap, and one is behind all.
+    /// Returns an empty builder for `len` timestamps, so for at most `len + 1` gaps: one before each, one after all.
     pub(crate) fn new(len: usize, grid: &Grid) -> Self {
         let bound = usize::try_from(grid.len())
             .unwrap_or(usize::MAX)
@@ -68,7 +68,7 @@ impl GapsBuilder {
         }
     }
 
-    /// Appends a gap; a count is at most the length of the grid, which is an int64 value.
+    /// Appends a gap. Its count is at most the length of the grid, so it fits int64.
     #[inline]
     pub(crate) fn push(&mut self, start: i64, count: u64) {
         self.pairs.push(start, count.cast_signed());
@@ -85,7 +85,7 @@ impl GapsBuilder {
         }
     }
 
-    /// Takes the gaps of the part of the grid that begins at `start`, where those so far end; joins the two there.
+    /// Appends the gaps of the next part of the grid, which begins at `start`; joins two gaps that meet there.
     pub(crate) fn take(&mut self, part: &mut Self, start: i64, step: u64) {
         let [mut starts, mut counts] = part.pairs.columns();
         let [ours, sizes] = self.pairs.columns();
@@ -102,7 +102,7 @@ impl GapsBuilder {
         part.clear();
     }
 
-    /// Forgets all gaps, but keeps the room for others.
+    /// Removes all gaps, but keeps the memory.
     pub(crate) fn clear(&mut self) {
         self.pairs.truncate(0);
         self.missing = 0;
@@ -119,7 +119,7 @@ impl GapsBuilder {
     }
 }
 
-/// The gaps of one block, at most one for each value.
+/// Writes the gaps of one block, at most one for each value.
 pub(crate) struct BlockGaps<'a> {
     writer: BlockWriter<'a>,
     before: &'a mut u64,
@@ -127,8 +127,8 @@ pub(crate) struct BlockGaps<'a> {
 }
 
 impl BlockGaps<'_> {
-    /// Appends the gap between two points that are `steps` apart, from `start` on; none if they are neighbours or one, which
-    /// `SURELY` excludes.
+    /// Appends the gap between two points that are `steps` apart; `start` is the first missing point. Without a gap
+    /// (`steps` is 0 or 1) appends nothing. `SURELY` promises that there is one.
     #[inline(always)]
     pub(crate) fn push_between<const SURELY: bool>(&mut self, start: i64, steps: u64) {
         let count = steps.saturating_sub(1);
@@ -136,7 +136,7 @@ impl BlockGaps<'_> {
         self.missing = self.missing.wrapping_add(count);
     }
 
-    /// Ends the block: its gaps are there.
+    /// Ends the block and adds its gaps to the builder.
     #[inline(always)]
     pub(crate) fn commit(self) {
         *self.before = self.before.wrapping_add(self.missing);

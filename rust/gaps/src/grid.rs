@@ -5,7 +5,7 @@ use std::fmt;
 
 /// The instants `start + k * step` for `k` in `0..len`, all of them int64 values.
 ///
-/// Built valid or not at all, so that no later step can overflow.
+/// The constructor checks this, so that later arithmetic cannot overflow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grid {
     start: i64,
@@ -18,14 +18,13 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// Returns the grid of `len` points from `start` on, `step` apart.
+    /// Returns the grid of `len` points, `step` apart, the first of which is `start`.
     ///
-    /// The step may exceed `i64::MAX`: two points can lie that far apart.
+    /// The step may exceed `i64::MAX`, since two int64 values can be that far apart.
     ///
     /// # Errors
     ///
-    /// [`GridError`] if `step` is zero, if there are more than `i64::MAX` points, or if the last point is no
-    /// int64 value.
+    /// [`GridError`] if `step` is zero, if there are more than `i64::MAX` points, or if the last point exceeds int64.
     pub fn new(start: i64, step: u64, len: u64) -> Result<Self, GridError> {
         if step == 0 {
             return Err(GridError::ZeroStep);
@@ -47,13 +46,13 @@ impl Grid {
         })
     }
 
-    /// First instant of the grid, were it not empty.
+    /// First instant of the grid, also if the grid is empty.
     #[must_use]
     pub const fn start(&self) -> i64 {
         self.start
     }
 
-    /// Distance of neighbours, at least 1.
+    /// Distance of neighbouring points, at least 1.
     #[must_use]
     pub const fn step(&self) -> u64 {
         self.step
@@ -71,37 +70,37 @@ impl Grid {
         self.len == 0
     }
 
-    /// The instant at `index`; meaningless, but no panic, for an index past the end.
+    /// The instant at `index`. For an index past the end, the value is meaningless, but there is no panic.
     #[must_use]
     #[inline]
     pub const fn at(&self, index: u64) -> i64 {
         self.start.wrapping_add_unsigned(index.wrapping_mul(self.step))
     }
 
-    /// The last instant; meaningless, but no panic, on an empty grid.
+    /// The last instant. On an empty grid the value is meaningless, but there is no panic.
     #[must_use]
     pub const fn last(&self) -> i64 {
         self.at(self.len.wrapping_sub(1))
     }
 
-    /// The index of `instant`, or any number not below [`Grid::len`] if it is not on the grid.
+    /// The index of `instant`, or some number of at least [`Grid::len`] if it is not on the grid.
     ///
-    /// One multiplication decides both range and divisibility: multiplying by the inverse of the odd part and
-    /// rotating by the power of two is an exact division where `step` divides the distance, and gives more than
-    /// `u64::MAX / step`, hence at least `len`, where it does not. An instant before `start` wraps to a distance
-    /// of at least `2^63 - start`, which lies behind the last point.
+    /// One multiplication decides both range and divisibility. Multiplying the distance from `start` by the inverse of
+    /// the odd part, and rotating by the power of two, is an exact division if `step` divides the distance. Otherwise
+    /// it gives more than `u64::MAX / step`, hence at least `len`. For an instant before `start` the distance wraps to
+    /// at least `2^63 - start`, which is past the last point.
     #[must_use]
     #[inline]
     pub const fn index_of(&self, instant: i64) -> u64 {
         self.steps(instant.wrapping_sub(self.start).cast_unsigned())
     }
 
-    /// Number of points before `instant`, which is within the grid's bounds.
+    /// Number of points before `instant`, which must be within the grid's bounds.
     pub(crate) const fn points_before(&self, instant: i64) -> u64 {
         instant.wrapping_sub(self.start).cast_unsigned().div_ceil(self.step)
     }
 
-    /// The points from `from` up to, not including, `to`, if there are any.
+    /// The grid of the points with indices in `from..to`, if there are any.
     pub(crate) fn part(&self, from: u64, to: u64) -> Option<Self> {
         (from < to && to <= self.len).then(|| Self {
             start: self.at(from),
@@ -110,14 +109,14 @@ impl Grid {
         })
     }
 
-    /// `distance / step` where it divides, more than `u64::MAX / step` where it does not.
+    /// `distance / step` if `step` divides it, else a number above `u64::MAX / step`.
     #[inline]
     pub(crate) const fn steps(&self, distance: u64) -> u64 {
         distance.wrapping_mul(self.inverse).rotate_right(self.shift)
     }
 }
 
-/// Inverse modulo 2^64 by Newton's iteration; each round doubles the number of right bits, from five.
+/// Inverse modulo 2^64 by Newton's iteration. It starts with five correct bits, and each round doubles their number.
 const fn inverse_of_odd(odd: u64) -> u64 {
     let mut inverse = odd.wrapping_mul(3) ^ 2;
     let mut round = 0;
@@ -133,18 +132,18 @@ const fn inverse_of_odd(odd: u64) -> u64 {
 pub enum GridError {
     /// The step is zero.
     ZeroStep,
-    /// More than `i64::MAX` points: their number would not fit an int64 count.
+    /// There are more than `i64::MAX` points, so their number does not fit int64.
     TooManyPoints {
-        /// The number asked for.
+        /// The requested number of points.
         len: u64,
     },
     /// The last point does not fit int64.
     PastInt64 {
-        /// The first point asked for.
+        /// The requested first point.
         start: i64,
-        /// The step asked for.
+        /// The requested step.
         step: u64,
-        /// The number of points asked for.
+        /// The requested number of points.
         len: u64,
     },
 }

@@ -1,8 +1,9 @@
 //! Sorted input in parts, several threads at once.
 //!
-//! Parts meet at a value: the points of the grid before it are the business of the left part, the others that of the
-//! right. The findings of each hold for the whole if both ascend, and the values at the border do. A gap that lies on
-//! both sides of a border is joined. Parts are small: a thread's gaps are still in its cache when it appends them.
+//! The border of two parts is a value: grid points before it belong to the left part, the others to the right part. The
+//! results of the parts are valid together if each part ascends and the values at the borders ascend. A gap that lies
+//! on both sides of a border is joined. Parts are small, so that a thread's gaps are still in its cache when it appends
+//! them.
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -18,13 +19,13 @@ use crate::raw::{Column, dispatch};
 use crate::sorted::{Sorted, bounds};
 use crate::walk::Unsorted;
 
-/// Values for which another thread is worth its start, even if nothing is missing; measured.
+/// Number of values for each of which one more thread is worth its start, even if nothing is missing; measured.
 const WORTH_A_THREAD: usize = 1 << 21;
-/// Values of a good part: its gaps fit a cache of the second level, and builders keep them on the heap.
+/// Good number of values for a part: its gaps fit into the second-level cache, and builders keep them on the heap.
 pub const PART: usize = 3 << 13;
 
-/// Number of threads, at most `most`, that are of use for `len` timestamps; 0 stands for as many as this process can run
-/// at once.
+/// Returns how many threads, at most `most`, help with `len` timestamps. If `most` is 0, the limit is the number of
+/// threads that this process can run at once.
 #[must_use]
 pub fn helpful_threads(len: usize, most: usize) -> usize {
     let worth = (len / WORTH_A_THREAD).max(1);
@@ -53,23 +54,23 @@ pub(crate) fn detect_sorted(column: Column<'_>, grid: &Grid, threads: usize, par
 struct Work<'a> {
     column: Column<'a>,
     grid: &'a Grid,
-    /// Where the grid's bounds begin in the column.
+    /// Index of the first value within the grid's bounds.
     low: usize,
-    /// Values from border to border.
+    /// Number of values in a part.
     width: usize,
     parts: usize,
-    /// The part that is taken next.
+    /// Number of the part that is searched next.
     next: AtomicUsize,
     joined: Mutex<Result<Joined, Unsorted>>,
 }
 
 struct Joined {
     gaps: GapsBuilder,
-    /// Number of parts whose gaps are there.
+    /// Number of parts whose gaps have been appended.
     parts: usize,
-    /// Gaps of parts whose left neighbour is not there yet, and where the parts begin.
+    /// Gaps of parts whose left neighbour has not been appended yet, with the start of each part.
     early: BTreeMap<usize, (GapsBuilder, i64)>,
-    /// Builders to be used again: memory that is in a cache costs nothing to write.
+    /// Builders to be reused: memory that is in a cache is fast to write.
     spare: Vec<GapsBuilder>,
 }
 
@@ -93,12 +94,12 @@ impl<'a> Work<'a> {
 
     fn run(self, threads: usize) -> Result<Gaps, Unsorted> {
         scope(|scope| {
-            // Where the system has no thread left, those there are do it all.
+            // If the system cannot start more threads, the existing ones do all the work.
             let others: Vec<_> = (1..threads.min(self.parts))
                 .map_while(|_| Builder::new().spawn_scoped(scope, || self.take_parts()).ok())
                 .collect();
             self.take_parts();
-            // A scope waits for the work, a join for the thread.
+            // The scope only waits for the work; joining also waits for the end of the thread.
             for other in others {
                 other.join().unwrap_or_else(|panic| resume_unwind(panic));
             }
@@ -128,7 +129,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Finds the gaps of a part, and where it begins.
+    /// Returns the gaps of a part and its start on the grid.
     fn find(&self, part: usize, gaps: GapsBuilder) -> Result<(GapsBuilder, i64), Unsorted> {
         let (from, point) = self.border(part)?;
         let (to, end) = self.border(part + 1)?;
@@ -145,7 +146,7 @@ impl<'a> Work<'a> {
         Ok((gaps, self.grid.at(point)))
     }
 
-    /// Where a part begins in the column, and on the grid.
+    /// Returns the start of a part: its index in the column, and on the grid.
     fn border(&self, part: usize) -> Result<(usize, u64), Unsorted> {
         if part == 0 {
             return Ok((0, 0));
@@ -163,7 +164,7 @@ impl<'a> Work<'a> {
 }
 
 impl Joined {
-    /// Takes the gaps of a part, and those that waited for it; gives back a builder that is empty again.
+    /// Appends the gaps of a part, and of later parts that waited for it; returns an empty builder.
     fn take(&mut self, part: usize, found: (GapsBuilder, i64), step: u64) -> Option<GapsBuilder> {
         self.early.insert(part, found);
         while let Some((mut gaps, start)) = self.early.remove(&self.parts) {

@@ -1,14 +1,14 @@
 //! Sorted input, block by block.
 //!
-//! Three parts: values before the grid, within its bounds, and behind it. The outer two only have
-//! to ascend. Within, a block of 64 values that continue the grid from the last value seen proves all at once:
-//! sorted, unique, on the grid, complete. Any other block is reduced to the bits of the values that do not follow
-//! their predecessor by one step, and only those are looked at. A value one step after one off the grid is off it too,
-//! so strangers need no look at each either.
+//! The column has three parts: values before the grid, within its bounds, and after it. The first and the last part
+//! must only ascend. Within the bounds, a block of 64 values that continue the grid after the last value is sorted,
+//! unique, on the grid and complete, all by one test. Any other block is reduced to its jumps: a mask of the values
+//! that are not one step after their predecessor. Only these are examined. A value one step after a stranger (a value
+//! off the grid) is a stranger too, so runs of strangers need not be examined one by one either.
 //!
-//! All arithmetic is modulo 2^64. It is exact because [`fits`] excludes grids whose end is less than a block of steps
-//! away from the end of int64, and because no value at a border between blocks is behind the grid: a block that
-//! continues or steps past the last point is found at its end, before it could wrap around.
+//! All arithmetic is modulo 2^64. It is exact because [`fits`] excludes grids that end less than a block of steps
+//! before the end of int64, and because no value at a border between blocks is past the grid: a block that passes the
+//! last point is found at its end, before values could wrap around.
 
 use std::hint::select_unpredictable;
 
@@ -17,14 +17,14 @@ use crate::grid::Grid;
 use crate::raw::{BLOCK, Blocks, Column, Pass};
 use crate::walk::Unsorted;
 
-/// Jumps above which a block is looked at for repetitions; measured.
+/// Number of jumps above which a block is searched for repetitions; measured.
 const MANY_JUMPS: u32 = 20;
-/// Jumps above which every value of a block is taken as one; measured.
+/// Number of jumps above which every value of a block is treated as a jump; measured.
 const MOST_JUMPS: u32 = 40;
-/// Blocks of repetitions taken before it is asked whether they still repeat anything.
+/// Number of blocks of repetitions after which it is checked whether they still repeat points.
 const FEW_BLOCKS: usize = 64;
 
-/// Whether a block of steps past the end of the grid stays within int64.
+/// Whether a block of steps after the last point stays within int64.
 pub(crate) fn fits(grid: &Grid) -> bool {
     (BLOCK as u64)
         .checked_mul(grid.step())
@@ -32,13 +32,13 @@ pub(crate) fn fits(grid: &Grid) -> bool {
         .is_some()
 }
 
-/// The pass over sorted input; finds out if it is not.
+/// The pass over a column. It also finds out whether the column is sorted.
 pub(crate) struct Sorted<'a> {
-    /// The timestamps; not empty.
+    /// The timestamps, at least one.
     pub(crate) column: Column<'a>,
-    /// The grid; not empty, and [`fits`].
+    /// The grid, not empty; [`fits`] holds for it.
     pub(crate) grid: &'a Grid,
-    /// Where the gaps go; still empty.
+    /// Empty builder for the gaps.
     pub(crate) gaps: GapsBuilder,
 }
 
@@ -60,7 +60,7 @@ impl Pass for Sorted<'_> {
             grid,
             gaps,
             at: 0,
-            // A step before the grid: slots missing from its start on are behind a point like any other.
+            // One step before the grid, so that a gap at the start of the grid also follows a point.
             point: grid.start().wrapping_sub_unsigned(grid.step()),
             strange: true,
             steady: true,
@@ -71,9 +71,10 @@ impl Pass for Sorted<'_> {
     }
 }
 
-/// Where the grid's range begins and ends in the column, if that is sorted.
+/// Returns the indices at which the grid's range begins and ends in the column, if that is sorted.
 ///
-/// In any case the value before `high` is not behind the grid, which is what tells a value behind it for unsorted.
+/// In any case, the value before `high` is not past the grid. So a value before it that is past the grid shows that the
+/// column is not sorted.
 #[inline(always)]
 pub(crate) fn bounds(column: Column<'_>, grid: &Grid) -> Result<(usize, usize), Unsorted> {
     let (start, last) = (grid.start(), grid.last());
@@ -91,26 +92,26 @@ pub(crate) fn bounds(column: Column<'_>, grid: &Grid) -> Result<(usize, usize), 
     if low <= high { Ok((low, high)) } else { Err(Unsorted) }
 }
 
-/// How far the pass has come.
+/// Progress of the pass.
 struct Position<'a> {
     column: Column<'a>,
     grid: &'a Grid,
     gaps: GapsBuilder,
-    /// The next value to look at.
+    /// Index of the next value.
     at: usize,
-    /// The last point of the grid that was seen, or the one before its first; the value before `at` itself, unless
-    /// that is a stranger. A stranger is more steps away from it than the grid is long.
+    /// Last grid point that was seen; at first the instant one step before the grid. It is the value before `at`,
+    /// unless that is a stranger. The number of steps to a stranger counts as more than the grid's length.
     point: i64,
-    /// Whether the value before `at` is off the grid.
+    /// Whether the value before `at` is a stranger.
     strange: bool,
-    /// Whether the next block may well continue the grid: since the last one that was tried in vain, one did.
+    /// Whether the next block probably continues the grid: a block did since the last attempt in vain.
     steady: bool,
-    /// Whether the last block repeated points, so that the next may too.
+    /// Whether the last block repeated points, so that the next one probably does too.
     repeating: bool,
 }
 
 impl Position<'_> {
-    /// Takes the first values, all blocks from the border of a cache line on, then the rest of the column.
+    /// Takes the values before the first cache line, then all whole blocks, then the rest of the column.
     #[inline(always)]
     fn advance<B: Blocks>(&mut self, blocks: B) -> Result<(), Unsorted> {
         self.take_each(self.column.len().min(self.column.before_line()))?;
@@ -130,11 +131,11 @@ impl Position<'_> {
         self.take_each(self.column.len())
     }
 
-    /// Takes the blocks that continue the grid; says whether there was one.
+    /// Takes the blocks that continue the grid; returns whether there was one.
     #[inline(always)]
     fn take_continuing<B: Blocks>(&mut self, blocks: B) -> bool {
         let step = self.grid.step().cast_signed();
-        // The point is on the grid, so a multiplication does for the division that would cost more than the block.
+        // The point is on the grid, so a multiplication suffices; a division would cost more than the block.
         let limit = self.blocks_left(self.steps_to(self.grid.last()) / BLOCK as u64);
         let taken = blocks.continuing(self.column, self.at, self.point.wrapping_add(step), step, limit);
         self.at += taken * BLOCK;
@@ -144,7 +145,7 @@ impl Position<'_> {
         taken > 0
     }
 
-    /// Takes a few blocks that continue or repeat their predecessor, value by value; says whether there was one.
+    /// Takes some blocks in which each value continues or repeats its predecessor; returns whether there was one.
     #[inline(always)]
     fn take_repeating<B: Blocks>(&mut self, blocks: B) -> bool {
         let before = self.column.get(self.at - 1);
@@ -164,17 +165,17 @@ impl Position<'_> {
         true
     }
 
-    /// The number of whole blocks that are left, of those `fitting` that end within the grid's bounds if each value
-    /// rises by a step.
+    /// Number of whole blocks that are left, at most `fitting`: the number that end within the grid's bounds if each
+    /// value is one step after its predecessor.
     ///
-    /// One more would not wrap around, but is not taken whole either.
+    /// A further block would not wrap around, but would pass the end of the grid.
     #[inline(always)]
     fn blocks_left(&self, fitting: u64) -> usize {
         let left = (self.column.len() - self.at) / BLOCK;
         left.min(usize::try_from(fitting).unwrap_or(usize::MAX))
     }
 
-    /// The distance a block of steps covers.
+    /// Distance that a block of steps covers.
     #[inline(always)]
     fn block(&self) -> u64 {
         self.grid.step().wrapping_mul(BLOCK as u64)
@@ -198,7 +199,7 @@ impl Position<'_> {
             jumps = others;
         }
         if jumps.count_ones() > MOST_JUMPS {
-            // Where each value ends a gap, that is not asked for each.
+            // If each value ends a gap, the check for a gap is left out.
             let taken = if jumps == u64::MAX {
                 self.take_dense::<true>()
             } else {
@@ -220,7 +221,7 @@ impl Position<'_> {
             if value < previous || value > last {
                 return Err(Unsorted);
             }
-            // Whether a value is a stranger is anybody's guess: no branch asks for it.
+            // Strangers are unpredictable, so there is no branch on them.
             point = select_unpredictable(strange, point, previous);
             let steps = grid.steps(value.wrapping_sub(point).cast_unsigned());
             strange = steps > grid.len();
@@ -231,13 +232,13 @@ impl Position<'_> {
         self.at = from + BLOCK;
         self.point = if strange { point } else { end };
         self.strange = strange;
-        // A block that rises by its length repeats nothing, or makes up for it by gaps.
+        // If a block rises by its length or more, it has no repetitions, or gaps that make up for them.
         self.repeating &= end.wrapping_sub(before).cast_unsigned() < self.block();
         if end > last { Err(Unsorted) } else { Ok(()) }
     }
 
-    /// Takes one block of points that ascend, all behind a gap if `EACH` says so, without a branch for each; false if it is
-    /// none.
+    /// Takes one block of ascending grid points without a branch for each value. Returns false if the block has others.
+    /// `EACH` promises that every value ends a gap.
     #[inline(always)]
     fn take_dense<const EACH: bool>(&mut self) -> bool {
         let (grid, step) = (*self.grid, self.grid.step().cast_signed());
@@ -261,7 +262,7 @@ impl Position<'_> {
         true
     }
 
-    /// Takes the values up to, not including, `to` one by one.
+    /// Takes the values before index `to` one by one.
     #[inline(always)]
     fn take_each(&mut self, to: usize) -> Result<(), Unsorted> {
         let last = self.grid.last();
@@ -289,13 +290,13 @@ impl Position<'_> {
         Ok(())
     }
 
-    /// The steps from the last point seen to `value`; more than the grid is long, if that is off the grid.
+    /// Number of steps from the last point seen to `value`; more than the grid's length if `value` is off the grid.
     #[inline(always)]
     fn steps_to(&self, value: i64) -> u64 {
         self.grid.steps(value.wrapping_sub(self.point).cast_unsigned())
     }
 
-    /// Ends the pass: all points behind the last one seen are missing.
+    /// Ends the pass: all points after the last one seen are missing.
     fn finish(mut self) -> GapsBuilder {
         let steps = self.steps_to(self.grid.last());
         if steps > 0 {

@@ -1,11 +1,11 @@
-//! Unsorted input on a grid far longer than it: sort the indices that are on the grid.
+//! Unsorted input, if the grid is far longer: sort the grid indices of the values.
 
 use crate::gaps::Gaps;
 use crate::grid::Grid;
 use crate::raw::Column;
 use crate::walk::Walker;
 
-/// Filters, sorts and walks; O(len log len), and linear for ascending or descending runs.
+/// Filters, sorts and walks the values. Takes O(len log len), and linear time for ascending or descending runs.
 pub(crate) fn sort(column: Column<'_>, grid: &Grid) -> Gaps {
     let mut indices: Vec<u64> = column
         .values()

@@ -1,7 +1,7 @@
-//! Input whose order is promised: look only where something is missing.
+//! Input that is promised to be sorted, unique and on the grid: a binary search for the gaps.
 //!
-//! If two values on the grid are as many steps apart as positions, and those between them are sorted, unique and on
-//! the grid, nothing is missing between them. So complete stretches are skipped whole, by halving.
+//! If two values are as many grid steps apart as array positions, nothing is missing between them. So the search halves
+//! the column recursively and skips complete stretches.
 
 use crate::detect::detect_in_parts;
 use crate::gaps::{Gaps, GapsBuilder};
@@ -9,21 +9,22 @@ use crate::grid::Grid;
 use crate::parts::PART;
 use crate::raw::Column;
 
-/// Values between two positions that are looked at one by one.
+/// Number of values in a leaf: a stretch that is no longer halved, but examined value by value.
 const LEAF: usize = 64;
-/// Halving beats the pass where less than one point of so many is missing; measured.
+/// Halving is faster than the full pass if less than one point in this many is missing; measured.
 const SPARSE: u64 = 2048;
-/// The same for a column that fits a cache.
+/// The same for a column that fits into a cache.
 const SPARSE_CACHED: u64 = 512;
-/// Where more is missing it may still be in few gaps: leaves are then looked at up to one of so many values, which
-/// costs a twentieth of the pass, before the pass is made after all.
+/// If more points are missing, they may still lie in few gaps. So halving is tried with at most one leaf for this many
+/// values, which costs a twentieth of the full pass; if that does not suffice, the full pass is made.
 const TRIAL: usize = 1 << 14;
-/// Values that fit a cache.
+/// Number of values that fit into a cache.
 const CACHED: usize = 1 << 21;
 
-/// Does the work of [`detect`](crate::detect()) for timestamps promised to be sorted, unique and on the grid.
+/// Like [`detect`](crate::detect()), for timestamps that are promised to be sorted, unique and on the grid.
 ///
-/// Takes time by the number of gaps, not of timestamps; where there are too many, by so many threads. A broken promise gives a wrong answer, but no worse.
+/// The time depends on the number of gaps, not of timestamps. If there are too many gaps, [`detect_in_parts`] makes a
+/// full pass with `threads` threads. If the promise is broken, the result is wrong, but memory stays safe.
 ///
 /// # Panics
 ///
@@ -68,14 +69,14 @@ struct Search<'a> {
     column: Column<'a>,
     grid: &'a Grid,
     gaps: GapsBuilder,
-    /// How many leaves may still be looked at.
+    /// Number of leaves that may still be examined.
     leaves: usize,
 }
 
 impl Search<'_> {
-    /// Finds the gaps between two positions and the values there; false if there are too many leaves to look at.
+    /// Finds the gaps between two positions, given with their values. Returns false if the leaves are used up.
     ///
-    /// As deep as the column's length has bits.
+    /// The recursion is at most as deep as the column's length has bits.
     fn halve(&mut self, low: (usize, i64), high: (usize, i64)) -> bool {
         let steps = self.grid.steps(high.1.wrapping_sub(low.1).cast_unsigned());
         if steps == (high.0 - low.0) as u64 {
@@ -94,7 +95,7 @@ impl Search<'_> {
         for at in low.0 + 1..=high.0 {
             let value = self.column.get(at);
             let steps = self.grid.steps(value.wrapping_sub(previous).cast_unsigned());
-            // More than the grid is long can only follow from a broken promise.
+            // More steps than the grid has can only come from a broken promise.
             if steps > 1 && steps < self.grid.len() {
                 self.gaps
                     .push(previous.wrapping_add_unsigned(self.grid.step()), steps - 1);

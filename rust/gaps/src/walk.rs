@@ -1,10 +1,10 @@
-//! The walk: ascending indices, one at a time.
+//! The walk: finds gaps from ascending grid indices, one at a time.
 
 use crate::gaps::{Gaps, GapsBuilder};
 use crate::grid::Grid;
 use crate::raw::Column;
 
-/// The input descends somewhere; the gaps found so far are void.
+/// The input descends somewhere, so the gaps found so far are invalid.
 #[derive(Debug)]
 pub(crate) struct Unsorted;
 
@@ -22,16 +22,16 @@ pub(crate) fn walk(column: Column<'_>, grid: &Grid) -> Result<Gaps, Unsorted> {
     Ok(walker.finish())
 }
 
-/// A position on the grid, and the gaps passed on the way to it.
+/// A position on the grid, and the gaps before it.
 pub(crate) struct Walker<'a> {
     grid: &'a Grid,
     gaps: GapsBuilder,
-    /// The next index expected.
+    /// The next expected index.
     next: u64,
 }
 
 impl<'a> Walker<'a> {
-    /// Starts before the first point of the grid, to visit at most `len` others.
+    /// Starts before the first point of the grid. At most `len` points will be visited.
     pub(crate) fn new(len: usize, grid: &'a Grid) -> Self {
         Self {
             grid,
@@ -40,7 +40,7 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Visits the point at `index`, none if that is past the grid; indices ascend, repetitions allowed.
+    /// Visits the point at `index`; an index past the grid is ignored. Indices must not descend.
     #[inline]
     pub(crate) fn visit(&mut self, index: u64) {
         if index < self.grid.len() {
@@ -52,7 +52,7 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Ends the walk: all points still expected are missing.
+    /// Ends the walk: all points not yet reached are missing.
     pub(crate) fn finish(mut self) -> Gaps {
         if self.next < self.grid.len() {
             self.gaps.push(self.grid.at(self.next), self.grid.len() - self.next);

@@ -1,8 +1,8 @@
-//! Every path of the detector against a set of the present points, on any bytes.
+//! Compares every path of the detector with a simple reference, on arbitrary bytes.
 //!
-//! The bytes are a program: a grid, then operations that append timestamps (runs along the grid, repetitions, strangers,
-//! raw values) and at last put them in some order. So long orderly stretches, which the block pass is about, are as
-//! easy for the fuzzer to find as noise.
+//! The bytes are a program: a grid, then operations that append timestamps (runs along the grid, repetitions,
+//! strangers, raw values), and finally an order for them. So the fuzzer finds long regular stretches, for which the
+//! block pass is made, as easily as noise.
 
 #![no_main]
 
@@ -70,7 +70,7 @@ fn timestamps(program: &mut Program<'_>, grid: &Grid) -> Option<Vec<i64>> {
     Some(values)
 }
 
-/// Runs of expected instants that are not present: (start, end, count).
+/// Returns the runs of expected instants that are not present: (start, end, count).
 fn reference(present: &HashSet<i64>, expected: &[i64]) -> Vec<(i64, i64, i64)> {
     let mut runs: Vec<(i64, i64, i64)> = Vec::new();
     let mut open = false;
@@ -111,7 +111,7 @@ fuzz_target!(|bytes: &[u8]| {
             .collect()
     };
     assert_eq!(rows(detect(Column::from(&values), &grid)), truth);
-    // Starting a thread takes as long as all the rest.
+    // Threads are used rarely, because starting one takes as long as everything else.
     let (threads, part) = (1 + usize::from(order >> 6 == 3), usize::from(order >> 2 & 15) * 9);
     assert_eq!(rows(detect_in_parts(Column::from(&values), &grid, threads, part)), truth);
 

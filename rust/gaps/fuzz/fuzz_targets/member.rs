@@ -1,7 +1,7 @@
-//! The member check against an independent JSON parser, and in a scan, whose usual members take a shorter way.
+//! Compares the member check with an independent JSON parser, also in a scan, which has a fast path for usual members.
 //!
-//! The first two bytes say where the others are put into a good member, and how much of it they replace; at the end of
-//! the scale they are a member by themselves.
+//! The first two bytes set where the other bytes are put into a valid member, and how much of it they replace. At the
+//! end of the scale, the other bytes are a member by themselves.
 
 #![no_main]
 
@@ -22,7 +22,7 @@ fn member(bytes: &[u8]) -> Vec<u8> {
     [&GOOD[..from], rest, &GOOD[to..]].concat()
 }
 
-/// The parser's verdict; None where the two differ on purpose: it refuses lone surrogates and numbers past f64.
+/// The parser's verdict; None if the two differ by design: the parser refuses lone surrogates and numbers beyond f64.
 fn says(member: &[u8]) -> Option<Kind> {
     let Ok(text) = str::from_utf8(member) else { return Some(Kind::Other) };
     let long_number = text.split(|letter: char| !letter.is_ascii_digit()).any(|digits| digits.len() > 200);
@@ -55,7 +55,7 @@ fn says(member: &[u8]) -> Option<Kind> {
 fuzz_target!(|bytes: &[u8]| {
     let member = member(bytes);
     let found = kind_of(&member, 60_000.0, SERIES);
-    // Deeper than our bound the parser's own, of 128, decides otherwise.
+    // Beyond the check's limit of depth the parser decides differently: its limit is 128.
     let opened = member.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
     if opened < 64 && let Some(truth) = says(&member) {
         assert_eq!(found, truth);

@@ -1,4 +1,4 @@
-//! Blocks by AVX2, four values an instruction.
+//! Block operations with AVX2: four values in each instruction.
 
 use std::arch::asm;
 use std::arch::x86_64::{
@@ -11,9 +11,9 @@ use crate::raw::blocks::{BLOCK, Blocks, Pass};
 use crate::raw::column::{Column, LINE};
 
 const LANES: usize = 4;
-/// Bytes ahead of the block in work at which the next is asked for: beyond where the hardware does so by itself, and within
-/// the smallest first-level cache. Measured at 1e7 values: 17 to 33 % less time where memory is the limit, 12 % more in a
-/// cache of the third level.
+/// Prefetch distance in bytes: further than the hardware prefetches by itself, and within the smallest first-level
+/// cache. Measured at 1e7 values: 17 to 33 % less time if memory is the limit, 12 % more if the values are in the
+/// third-level cache.
 const AHEAD: usize = 8192;
 
 /// Proof that this machine has AVX2, BMI1, BMI2, LZCNT and POPCNT.
@@ -21,7 +21,7 @@ const AHEAD: usize = 8192;
 pub(crate) struct Avx2(());
 
 impl Avx2 {
-    /// Returns the proof, if this machine has the instructions; the standard library remembers the answer.
+    /// Returns the proof if this machine has the instructions. The standard library caches the answer.
     pub(crate) fn detect() -> Option<Self> {
         let has = is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("bmi1")
@@ -45,7 +45,7 @@ fn compiled_for_avx2<P: Pass>(avx2: Avx2, pass: P) -> P::Output {
 
 /// Reads four values.
 ///
-/// Inline assembly, because others may write the memory meanwhile: it stands for four relaxed atomic loads.
+/// Uses inline assembly because other threads may write the memory meanwhile: it stands for four relaxed atomic loads.
 ///
 /// # Safety
 ///
@@ -54,7 +54,7 @@ fn compiled_for_avx2<P: Pass>(avx2: Avx2, pass: P) -> P::Output {
 #[inline]
 unsafe fn load(first: *const i64) -> __m256i {
     let lanes: __m256i;
-    // SAFETY: the caller vouches for instruction and memory; nothing else is touched.
+    // SAFETY: the caller guarantees instruction and memory; nothing else is accessed.
     unsafe {
         asm!("vmovdqu {lanes}, ymmword ptr [{first}]", lanes = lateout(ymm_reg) lanes, first = in(reg) first,
              options(pure, readonly, nostack, preserves_flags));
@@ -62,14 +62,14 @@ unsafe fn load(first: *const i64) -> __m256i {
     lanes
 }
 
-/// The signs of four lanes as bits.
+/// Returns the signs of four lanes as bits.
 ///
 /// # Safety
 ///
 /// The machine has AVX2.
 #[inline(always)]
 unsafe fn bits(lanes: __m256i) -> u64 {
-    // SAFETY: the caller vouches for the instructions. The mask has four bits.
+    // SAFETY: the caller guarantees the instructions. The mask has four bits.
     u64::from(unsafe { _mm256_movemask_pd(_mm256_castsi256_pd(lanes)) }.cast_unsigned())
 }
 
@@ -78,7 +78,7 @@ impl Blocks for Avx2 {
     fn prefetch(self, column: Column<'_>, from: usize) {
         let block = column.as_ptr().wrapping_add(from).wrapping_byte_add(AHEAD);
         for line in (0..BLOCK).step_by(LINE / size_of::<i64>()) {
-            // SAFETY: nothing is accessed; an address that is not ours is ignored by the processor.
+            // SAFETY: a prefetch does not access memory; the processor ignores invalid addresses.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(block.wrapping_add(line).cast()) };
         }
     }

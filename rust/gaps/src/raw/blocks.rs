@@ -1,45 +1,45 @@
-//! Questions about blocks of 64 neighbouring values, and the choice of instructions that answer them.
+//! Operations on blocks of 64 neighbouring values, and the choice between their implementations.
 
 use crate::raw::Column;
 
-/// Values a block has, one for each bit of a mask.
+/// Number of values in a block, one for each bit of a mask.
 pub(crate) const BLOCK: usize = 64;
 
-/// Answers about blocks; arithmetic is modulo 2^64 throughout, so callers exclude overflow.
+/// Operations on blocks. All arithmetic is modulo 2^64, so callers must exclude overflow.
 pub(crate) trait Blocks: Copy {
-    /// Prefetches memory some way behind the block from `from` on, if the machine can.
+    /// Prefetches memory some distance after the block at `from`, if the machine can.
     fn prefetch(self, _column: Column<'_>, _from: usize) {}
 
-    /// Number of whole blocks from `from` on, at most `limit`, whose values are `first`, `first + step`, ...
+    /// Number of whole blocks at `from`, at most `limit`, whose values are `first`, `first + step`, ...
     ///
     /// # Panics
     ///
-    /// If the column has fewer than `limit` blocks from there on.
+    /// If the column has fewer than `limit` blocks after `from`.
     fn continuing(self, column: Column<'_>, from: usize, first: i64, step: i64, limit: usize) -> usize;
 
-    /// Number of whole blocks from `from` on, at most `limit`, whose values all equal their predecessor or are `step`
+    /// Number of whole blocks at `from`, at most `limit`, in which every value equals its predecessor or is `step`
     /// above it.
     ///
     /// # Panics
     ///
-    /// If `from` is zero, or the column has fewer than `limit` blocks from there on.
+    /// If `from` is zero, or the column has fewer than `limit` blocks after `from`.
     fn following(self, column: Column<'_>, from: usize, step: i64, limit: usize) -> usize;
 
-    /// Bits of the values from `from` on that are not `step` above their predecessor.
+    /// Mask of the values in the block at `from` that are not exactly `step` above their predecessor.
     ///
     /// # Panics
     ///
-    /// If `from` is zero, or the column has no whole block from there on.
+    /// If `from` is zero, or the column has no whole block after `from`.
     fn jumps(self, column: Column<'_>, from: usize, step: i64) -> u64;
 
-    /// Bits of the values from `from` on that are neither equal to their predecessor nor `step` above it.
+    /// Mask of the values in the block at `from` that differ from their predecessor by neither 0 nor `step`.
     ///
     /// # Panics
     ///
     /// As [`Blocks::jumps`].
     fn jumps_but_repeats(self, column: Column<'_>, from: usize, step: i64) -> u64;
 
-    /// Whether the values from `from` up to, not including, `to` never descend.
+    /// Whether the values with indices in `from..to` never descend.
     ///
     /// # Panics
     ///
@@ -47,7 +47,7 @@ pub(crate) trait Blocks: Copy {
     fn ascending(self, column: Column<'_>, from: usize, to: usize) -> bool;
 }
 
-/// Plain Rust, for any machine.
+/// Block operations in plain Rust, for any machine.
 #[derive(Clone, Copy)]
 pub(crate) struct Portable;
 
@@ -117,7 +117,7 @@ impl Blocks for Portable {
     }
 }
 
-/// Work that asks about blocks; to be inlined into code compiled for the instructions chosen.
+/// Work that uses block operations. It is inlined into code that is compiled for the chosen instructions.
 pub(crate) trait Pass {
     /// Result of the work.
     type Output;
@@ -126,7 +126,7 @@ pub(crate) trait Pass {
     fn run<B: Blocks>(self, blocks: B) -> Self::Output;
 }
 
-/// Runs `pass` with the best instructions this machine has.
+/// Runs `pass` with the best instructions that this machine has.
 pub(crate) fn dispatch<P: Pass>(pass: P) -> P::Output {
     #[cfg(target_arch = "x86_64")]
     if let Some(avx2) = super::avx2::Avx2::detect() {

@@ -1,25 +1,25 @@
-//! A borrowed column of int64 that somebody else may be writing.
+//! A borrowed column of int64 values that another thread may be writing.
 
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// Bytes of a cache line on the machines we know.
+/// Bytes of a cache line on the supported machines.
 pub(super) const LINE: usize = 64;
 
 /// A view of int64 values, aligned and contiguous.
 ///
 /// # Concurrent writes
 ///
-/// The memory often belongs to an array of another language, and with the interpreter released nothing stops
-/// another thread from writing to it while we read. This is the one place that makes it harmless:
+/// The memory often belongs to an array of another language. While the interpreter is released, another thread may
+/// write to it. This type makes that safe:
 ///
-/// - the pointer comes as the owner gave it and never passes through `&[i64]`, which would promise that the memory
-///   stands still, and would forbid the atomic loads, since those want a pointer that may be written through;
-/// - every value is read by a relaxed atomic load, or by a vector load in inline assembly, which stands for the
-///   relaxed loads of its lanes: each is one opaque read into a register and is never repeated;
-/// - no index, length or capacity is taken from the memory without a check of the value that was read.
+/// - The owner's pointer is used as it is and never converted to `&[i64]`. That would promise that the memory does not
+///   change, and would forbid atomic loads, which need a pointer that permits writes.
+/// - Every value is read by a relaxed atomic load, or by a vector load in inline assembly, which stands for relaxed
+///   loads of its lanes: a single opaque read into a register that is never repeated.
+/// - A value that was read is checked before it is used as an index, a length or a capacity.
 ///
-/// So a write from elsewhere can change the answer, which is then unspecified, but never memory safety.
+/// So concurrent writes can make the result unspecified, but cannot break memory safety.
 #[derive(Clone, Copy, Debug)]
 pub struct Column<'a> {
     first: *const i64,
@@ -27,18 +27,18 @@ pub struct Column<'a> {
     borrow: PhantomData<&'a [i64]>,
 }
 
-// SAFETY: a column only reads, atomically, memory that its creator keeps alive for 'a.
+// SAFETY: a column only reads memory, by atomic loads; its creator keeps the memory alive for 'a.
 unsafe impl Send for Column<'_> {}
-// SAFETY: as above; sharing the view shares nothing but atomic reads.
+// SAFETY: as above; a shared view only permits atomic reads.
 unsafe impl Sync for Column<'_> {}
 
 impl Column<'_> {
-    /// Returns a view of `len` values from `first` on.
+    /// Returns a view of `len` values, the first of which is at `first`.
     ///
     /// # Safety
     ///
-    /// `first` is aligned for `i64`, and the `len` values behind it stay readable for the lifetime of the view.
-    /// They may be written meanwhile, by anybody. No reference that promises otherwise was on the pointer's way.
+    /// `first` is aligned for `i64`, and the `len` values stay readable for the lifetime of the view. Other threads may
+    /// write them meanwhile. The pointer must not be derived from a reference that forbids such writes.
     #[must_use]
     pub const unsafe fn from_raw(first: *const i64, len: usize) -> Self {
         Self {
@@ -48,14 +48,14 @@ impl Column<'_> {
         }
     }
 
-    /// Where the values begin.
+    /// Address of the first value.
     #[inline]
     #[cfg(target_arch = "x86_64")]
     pub(super) const fn as_ptr(&self) -> *const i64 {
         self.first
     }
 
-    /// Number of values, at least one, before the first line of a cache that begins behind the first value.
+    /// Number of values, at least one, before the next cache line begins.
     pub(crate) fn before_line(&self) -> usize {
         self.first.wrapping_add(1).align_offset(LINE).saturating_add(1)
     }
@@ -83,8 +83,8 @@ impl Column<'_> {
     #[inline]
     pub fn get(&self, index: usize) -> i64 {
         assert!(index < self.len, "index {index} of a column of {}", self.len);
-        // SAFETY: the index was checked; the creator vouches for alignment and life. Atomic, because others may
-        // write.
+        // SAFETY: the index was checked; the creator guarantees alignment and lifetime. The load is atomic because
+        // other threads may write.
         unsafe { AtomicI64::from_ptr(self.first.add(index).cast_mut()).load(Ordering::Relaxed) }
     }
 
@@ -95,10 +95,10 @@ impl Column<'_> {
         (0..self.len).map(|index| self.get(index))
     }
 
-    /// The first index whose value is not `below`, for ascending values; some index for others.
+    /// The first index whose value is not `below`, if the values ascend; else any index.
     ///
-    /// If it is not the length, the value there was seen not to be `below`; if it is not zero, the value before it was
-    /// seen to be.
+    /// In both cases the value at the index (if it is below the length) was read as not `below`, and the value before
+    /// it (if the index is not zero) was read as `below`.
     pub(crate) fn partition_point(&self, below: impl Fn(i64) -> bool) -> usize {
         let (mut from, mut to) = (0, self.len);
         while from < to {
@@ -112,7 +112,7 @@ impl Column<'_> {
         from
     }
 
-    /// The values from `from` up to, but not including, `to`.
+    /// The values with indices in `from..to`.
     ///
     /// # Panics
     ///
@@ -124,12 +124,12 @@ impl Column<'_> {
             "slice {from}..{to} of a column of {}",
             self.len
         );
-        // SAFETY: within the bounds just checked, so within the memory the creator vouched for.
+        // SAFETY: the bounds were checked, so the range is within the memory that the creator guarantees.
         unsafe { Self::from_raw(self.first.add(from), to - from) }
     }
 }
 
-/// A vector's own pointer, unlike a slice's, may be written through; nobody does while the vector is borrowed.
+/// Unlike a slice's pointer, a vector's own pointer permits writes. There are none while the vector is borrowed.
 impl<'a> From<&'a Vec<i64>> for Column<'a> {
     fn from(values: &'a Vec<i64>) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! The only module with unsafe code: memory that others may write, vector instructions, memory for large answers.
+//! The only module with unsafe code: reads of memory that other threads may write, vector instructions, mappings.
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]

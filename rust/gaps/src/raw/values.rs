@@ -1,4 +1,4 @@
-//! Memory for answers: small ones on the heap, large ones in a mapping of their own.
+//! Memory for results: small ones on the heap, each large one in its own mapping.
 
 use std::ops::Deref;
 use std::{ptr, slice};
@@ -8,7 +8,7 @@ use crate::raw::blocks::BLOCK;
 #[cfg(target_os = "linux")]
 use crate::raw::mapping::Mapping;
 
-/// Values a column may have on the heap before it moves.
+/// Number of values from which a column moves from the heap to a mapping.
 #[cfg(target_os = "linux")]
 const HEAP_LIMIT: usize = 1 << 15;
 
@@ -30,7 +30,7 @@ impl Default for Storage {
 }
 
 impl Storage {
-    /// The first `len` values on the heap, which were written before; moves them there from a mapping.
+    /// The first `len` values, which must be written, as a vector; copies them from a mapping to the heap.
     fn into_vec(self, len: usize) -> Vec<i64> {
         match self {
             Self::Heap(mut values) => {
@@ -76,11 +76,11 @@ impl Eq for Values {}
 
 /// Two columns of one length that grow by pushing.
 ///
-/// Both start on the heap; at [`HEAP_LIMIT`] they move to address space for `bound` values, reserved once, so that
-/// an answer of millions is never copied and lies on huge pages.
+/// Both start on the heap. At [`HEAP_LIMIT`] they move to mappings with address space for `bound` values, so that a
+/// result of millions is never copied again and lies on huge pages.
 #[derive(Debug)]
 pub(crate) struct PairsBuilder {
-    /// Where the storages begin; room for `capacity` values, of which `len` are written.
+    /// Addresses of the storages. Each has room for `capacity` values, of which `len` are written.
     first: [*mut i64; 2],
     len: usize,
     capacity: usize,
@@ -93,14 +93,14 @@ pub(crate) struct PairsBuilder {
 unsafe impl Send for PairsBuilder {}
 
 impl PairsBuilder {
-    /// Returns empty columns that are expected to have at most `bound` values; more are taken all the same.
+    /// Returns empty columns for probably at most `bound` values; more are possible.
     pub(crate) const fn new(bound: usize) -> Self {
         Self {
             first: [ptr::null_mut(); 2],
             len: 0,
             capacity: 0,
             storage: [Storage::Heap(Vec::new()), Storage::Heap(Vec::new())],
-            // A writer asks for a whole block, even if it is the last and fills it in part.
+            // A writer reserves a whole block, even if the last block is only filled in part.
             bound: bound.saturating_add(BLOCK),
         }
     }
@@ -110,7 +110,7 @@ impl PairsBuilder {
         if self.len == self.capacity {
             self.grow();
         }
-        // SAFETY: there is room for one more value in both storages: `grow` made it, or gave up by a panic.
+        // SAFETY: both storages have room for one more value, because `grow` made it or panicked.
         unsafe {
             self.first[0].add(self.len).write(left);
             self.first[1].add(self.len).write(right);
@@ -123,12 +123,12 @@ impl PairsBuilder {
         if self.len == 0 {
             return [&[]; 2];
         }
-        // SAFETY: `len` values are written, and nobody writes while they are borrowed.
+        // SAFETY: `len` values are written, and no code writes while they are borrowed.
         self.first
             .map(|first| unsafe { slice::from_raw_parts(first, self.len) })
     }
 
-    /// Forgets the pairs from `len` on; their room stays.
+    /// Removes the pairs from index `len` on, but keeps their memory.
     pub(crate) fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }
@@ -140,19 +140,19 @@ impl PairsBuilder {
             self.grow();
         }
         for (first, values) in self.first.iter().zip([left, right]) {
-            // SAFETY: there is room behind the `len` values there are, and it belongs to nobody else.
+            // SAFETY: there is room after the `len` existing values, and only this builder uses it.
             unsafe { ptr::copy_nonoverlapping(values.as_ptr(), first.add(self.len), values.len()) };
         }
         self.len += left.len();
     }
 
-    /// Returns a writer for up to [`BLOCK`] pairs, behind those there are.
+    /// Returns a writer that appends up to [`BLOCK`] pairs.
     #[inline(always)]
     pub(crate) fn block(&mut self) -> BlockWriter<'_> {
         while self.capacity - self.len < BLOCK {
             self.grow();
         }
-        // SAFETY: within or just behind the storages, which have room for a block more.
+        // SAFETY: the storages have room for one more block after the `len` values.
         let next = unsafe { [self.first[0].add(self.len), self.first[1].add(self.len)] };
         BlockWriter {
             builder: self,
@@ -169,20 +169,20 @@ impl PairsBuilder {
         if self.capacity >= HEAP_LIMIT && self.move_to_mappings() {
             return;
         }
-        // The first room is that of a block, since writers ask for that much.
+        // The first capacity is a block, since writers reserve that much.
         let target = (self.capacity * 2).max(BLOCK);
         for (storage, first) in self.storage.iter_mut().zip(&mut self.first) {
             let mut values = std::mem::take(storage).into_vec(self.len);
             values.reserve_exact(target - values.len());
             *first = values.as_mut_ptr();
-            // SAFETY: zero is never too long. Values behind it stay written.
+            // SAFETY: length 0 is always valid. The values in the capacity stay written.
             unsafe { values.set_len(0) };
             *storage = Storage::Heap(values);
         }
         self.capacity = target;
     }
 
-    /// Moves both columns to mappings of their final size; false if they are there, or the system refuses.
+    /// Moves both columns to mappings of their final size; false if they are already there, or if the system refuses.
     #[cfg(target_os = "linux")]
     fn move_to_mappings(&mut self) -> bool {
         if self.bound <= self.len {
@@ -206,7 +206,7 @@ impl PairsBuilder {
         true
     }
 
-    /// Returns the columns, giving back their unused memory.
+    /// Returns the columns and frees their unused memory.
     pub(crate) fn finish(self) -> [Values; 2] {
         let len = self.len;
         self.storage.map(|storage| {
@@ -223,7 +223,7 @@ impl PairsBuilder {
     }
 }
 
-/// Appends the pairs of one block without asking for room each time.
+/// Appends the pairs of one block without a check of the capacity each time.
 pub(crate) struct BlockWriter<'a> {
     builder: &'a mut PairsBuilder,
     next: [*mut i64; 2],
@@ -231,15 +231,15 @@ pub(crate) struct BlockWriter<'a> {
 }
 
 impl BlockWriter<'_> {
-    /// Appends a pair if `keep` says so.
+    /// Appends a pair if `keep` is true.
     ///
     /// # Panics
     ///
-    /// If a block of pairs was appended already.
+    /// If a whole block of pairs was appended already.
     #[inline(always)]
     pub(crate) fn push_if(&mut self, keep: bool, left: i64, right: i64) {
         assert!(self.count < BLOCK);
-        // SAFETY: there was room for a block, and fewer pairs than that were written.
+        // SAFETY: a block was reserved, and fewer pairs than a block were written.
         unsafe {
             self.next[0].add(self.count).write(left);
             self.next[1].add(self.count).write(right);
@@ -247,7 +247,7 @@ impl BlockWriter<'_> {
         self.count += usize::from(keep);
     }
 
-    /// Ends the block: its pairs are there.
+    /// Ends the block and adds its pairs to the columns.
     #[inline(always)]
     pub(crate) fn commit(self) {
         self.builder.len += self.count;
