@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -158,6 +159,15 @@ class RealCluster:
         tellers = [node for node in self.nodes if node is not dead]
         wait_for(lambda: all(_is_primary(teller, successor) for teller in tellers))
         return successor
+
+    def mend(self) -> None:
+        """Start nodes that are away and wake those that are stopped; wait until all of them serve."""
+        for node in self.nodes:
+            if node.is_alive:
+                os.kill(node.pid, signal.SIGCONT)
+            else:
+                node.start()
+        wait_for(lambda: all(says(node, state="ok", slots_ok=SLOTS) for node in self.nodes))
 
     def clear(self) -> None:
         """Leave no key and no script."""

@@ -11,7 +11,7 @@ import pytest
 import trio
 from redis.crc import key_slot
 from tests.chaos.waiting import wait_until_so
-from tests.cluster_servers import ClusterNode, RealCluster, end_migration, migrating, new_cluster
+from tests.cluster_servers import ClusterNode, RealCluster, end_migration, migrating
 from tests.integration.house import M1, M5, House, check_whole, key, open_house
 
 from reconciler_engine.errors import StoreError
@@ -24,10 +24,11 @@ SLOTS = 60
 
 
 @pytest.fixture
-def own_cluster(tmp_path) -> Iterator[RealCluster]:
-    """A cluster without replicas, for one test alone, which may kill its nodes."""
-    with new_cluster(tmp_path) as cluster:
-        yield cluster
+def cluster(redis_cluster: RealCluster) -> Iterator[RealCluster]:
+    """The session's cluster, empty; a test may take its nodes away, and it is whole again after that."""
+    redis_cluster.clear()
+    yield redis_cluster
+    redis_cluster.mend()
 
 
 async def has_sent_away(node: ClusterNode) -> bool:
@@ -41,9 +42,8 @@ async def serves(client: TrioRedis, key: str) -> bool:
 
 
 @pytest.mark.parametrize("rounds", [2, pytest.param(20, marks=pytest.mark.soak)])
-async def test_slots_that_move_under_passes_lose_nothing(redis_cluster, tell_figure, rounds):
-    redis_cluster.clear()
-    async with open_house(redis_cluster.url) as house:
+async def test_slots_that_move_under_passes_lose_nothing(cluster, tell_figure, rounds):
+    async with open_house(cluster.url) as house:
         await house.start_worker()
         for number in range(1, rounds + 1):
             slots, moving = number * SLOTS, (M1, M5)[number % 2]
@@ -52,7 +52,7 @@ async def test_slots_that_move_under_passes_lose_nothing(redis_cluster, tell_fig
                 result = await house.run_pass(slots, (M1, M5))
                 assert (result.unresolved, result.errors) == (0, ())
 
-            with migrating(redis_cluster, key(moving)) as (source, target):
+            with migrating(cluster, key(moving)) as (source, target):
                 slot = key_slot(key(moving).encode())
                 source.ask("CONFIG RESETSTAT")
                 # The candles go first: the keys beside them are half here and half there while the pass merges.
@@ -60,17 +60,17 @@ async def test_slots_that_move_under_passes_lose_nothing(redis_cluster, tell_fig
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(run)
                     await wait_until_so(partial(has_sent_away, source))
-                    end_migration(redis_cluster, source, target, slot)
+                    end_migration(cluster, source, target, slot)
             await check_whole(house, slots * 5)
             await check_whole(house, slots, M5)
     tell_figure(f"{rounds} slots moved under passes over up to {rounds * SLOTS * 5:,} slots of a series: none lost")
 
 
-async def test_series_of_living_nodes_go_on_beside_a_dead_one(own_cluster, monkeypatch):
+async def test_series_of_living_nodes_go_on_beside_a_dead_one(cluster, monkeypatch):
     monkeypatch.setattr(away_module, "FAILOVER_S", 0.0)
-    async with open_house(own_cluster.url) as house:
+    async with open_house(cluster.url) as house:
         await house.start_worker()
-        lost, living, dead = lost_and_living(own_cluster, house)
+        lost, living, dead = lost_and_living(cluster, house)
         dead.kill()
         result = await house.run_pass(1, (*lost, *living))
         for one in living:
@@ -102,10 +102,10 @@ def silence(node: ClusterNode) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize("take_away", [kill, pytest.param(silence, marks=pytest.mark.cluster)])
-async def test_series_of_living_nodes_do_not_wait_for_a_node_that_may_be_back(own_cluster, take_away):
-    async with open_house(own_cluster.url) as house:
+async def test_series_of_living_nodes_do_not_wait_for_a_node_that_may_be_back(cluster, take_away):
+    async with open_house(cluster.url) as house:
         await house.start_worker()
-        lost, living, dead = lost_and_living(own_cluster, house)
+        lost, living, dead = lost_and_living(cluster, house)
         bring_back = take_away(dead)
         results = []
 

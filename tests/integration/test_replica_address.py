@@ -13,7 +13,7 @@ def replica(own_server, start_exchange, run_inside):
     """A server that became a replica after a pass wrote to it, and the exchange of that pass."""
     exchange = start_exchange()
     common = ("--redis-url", own_server.url, "--base-url", exchange.url)
-    assert run_inside("reconcile", *SERIES, *common).code == 0
+    assert run_inside("reconcile", *SERIES, *common, "--batch-size", "100").code == 0
     with redis_py.Redis.from_url(own_server.url) as client:
         client.execute_command("REPLICAOF", "127.0.0.1", "1")
     return common
