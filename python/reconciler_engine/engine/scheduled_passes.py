@@ -97,7 +97,7 @@ class ScheduledPasses:
         self.series = series
 
     def renew(self, parts: Parts, series: Sequence[Series], unknown: Sequence[str] = ()) -> None:
-        """Use other parts of the same client, scope and consumer from the next pass on, with these series."""
+        """Replace the parts (for the same client, scope and consumer) and the series, from the next pass on."""
         self.parts = parts
         self.crons = crons_of(parts.config)
         self.series, self.unknown = series, tuple(unknown)

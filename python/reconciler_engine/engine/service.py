@@ -68,12 +68,12 @@ class ReconciliationService:
     cancelled, the worker's started pages are dropped; the next pass asks for them again.
 
     Errors. Errors of the exchange, or of one series, are in the pass's result. A failed scheduled pass is logged and
-    counted; the next tick tries again. While Redis is unreachable, the service waits for it. An error raised in the
-    block's body leaves the block unchanged. An exception group means that a task of the service failed, for example
+    counted; the next tick tries again. While Redis is unreachable, the service waits for it. An error in the block's
+    body is raised as itself, not in a group. An exception group means that a task of the service failed, for example
     because Redis denied a command.
 
     The settings `workers`, `data_dir` and `redis_url` belong to the command `start` and are ignored here: one worker
-    runs as a task of this process, with up to sixteen pages in flight, and the constructor is given the Redis.
+    runs as a task of this process, with up to sixteen pages in flight, and Redis is an argument of the constructor.
     """
 
     def __init__(
@@ -254,7 +254,7 @@ class _Engine:
 
 
 async def _work(worker: WorkerRole, *, task_status: trio.TaskStatus[trio.Event]) -> None:
-    """Run a worker; report an event that is set when the worker has ended."""
+    """Run a worker; pass an event to `task_status` that is set when the worker has ended."""
     ended = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(worker.run)

@@ -51,7 +51,7 @@ class StatusWriter:
         passes: ScheduledPasses,
         processes: Callable[[], tuple[ProcessStatus, ...]],
     ) -> None:
-        """Make a writer; `processes` lists running processes."""
+        """Make a writer; `processes` returns the running processes."""
         self._facts = facts
         self._scheduler = scheduler
         self._passes = passes

@@ -1,1 +1,1 @@
-"""Backfills of long ranges: the director, one run, its progress, and the reader of a range."""
+"""Backfills of long ranges: the director, one run, the progress of a series, and the reader of a range."""

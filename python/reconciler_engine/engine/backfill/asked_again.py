@@ -1,4 +1,4 @@
-"""Second answers of a comparison: candles that differed are asked for once more, and give way where both agree."""
+"""Second requests of a comparison: differing candles are asked for again, and replaced if both answers agree."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from reconciler_engine.planning.sightings import APART_MS
 from reconciler_engine.planning.verification import Verify
 
 SECOND_AFTER_MS = APART_MS + 1_000
-"""A second answer counts so long after the first one."""
+"""Least time between two answers that count separately (ms)."""
 
 
 def awaits_second(row: SeriesResult) -> bool:
-    """Whether candles of a series were unlike the exchange's and did not give way."""
+    """Whether candles of a series differed from the exchange's and were not replaced."""
     return row.mismatched > row.repaired
 
 
 async def ask_again(reconciler: Reconciler, job: str, first: ReconciliationResult) -> ReconciliationResult:
-    """Ask again for candles that differed in a comparison; return its result with their outcomes.
+    """Ask again for candles that differed in a comparison; return the combined result of both.
 
     Raises:
         StoreError: Redis cannot be reached or lost the run.
@@ -40,7 +40,7 @@ async def ask_again(reconciler: Reconciler, job: str, first: ReconciliationResul
 
 
 def _joined(first: SeriesResult, second: SeriesResult | None) -> SeriesResult:
-    """Return the row of a comparison after a second one of the same slots; those that differed count once."""
+    """Return the combined row of a comparison and its repetition; a candle that differed twice counts once."""
     if second is None:
         return first
     return replace(

@@ -1,4 +1,4 @@
-"""Direct backfills of long ranges: resumable, in bounded memory, with the fewest requests."""
+"""Directs backfills of long ranges: resumable, in bounded memory, with the fewest requests."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _JOB, _AGAIN = "backfill", "verify_range"
 
 @dataclass(frozen=True, slots=True)
 class BackfillProgress:
-    """How far a backfill is. Slots count over all its series and earlier lives, requests since this process began.
+    """Progress of a backfill over all its series.
 
     Attributes:
         slots: Closed slots of all ranges.
-        slots_done: Those of them that hold a candle or were asked for.
-        requests: Requests sent for pages that have ended.
+        slots_done: Slots that hold a candle or were asked for, before an interruption included.
+        requests: Requests that this process sent for finished pages.
         series: Series being read.
     """
 
@@ -46,7 +46,7 @@ class BackfillProgress:
 
 
 class BackfillDirector:
-    """Directs backfills of one scope. All that must outlive it is in Redis: candles, tasks and marks."""
+    """Directs backfills of one scope. All lasting state is in Redis: candles, tasks and marks."""
 
     def __init__(self, parts: BaseParts) -> None:
         self._parts = parts
@@ -54,12 +54,12 @@ class BackfillDirector:
     async def plan(
         self, series: Sequence[Series], asked: Interval | None, *, verify: bool = True, again: bool = False
     ) -> RequestPlan:
-        """Return the plan of `backfill`; ask the exchange nothing and change nothing.
+        """Return the requests that `backfill` would send, without sending or writing anything.
 
-        Every slot is read, as the backfill itself would; memory stays bounded.
+        Every slot is read, as in the backfill itself; memory stays bounded.
 
         Raises:
-            ConfigError: Retention would drop a range; with every such range.
+            ConfigError: Retention would drop a range. The error names every such range.
             StoreUnavailable: Redis cannot be reached.
         """
         now = await self._parts.clock.now()
@@ -89,22 +89,22 @@ class BackfillDirector:
     ) -> ReconciliationResult:
         """Fill ranges from the exchange, one series after the other, each from its oldest slot on.
 
-        An earlier backfill of the same series from the same instant on that was cut off, however, is continued: from
-        its mark on, its counts of slots included, unless candles it had verified are gone. One that still runs is taken
-        over; it ends with `RunClosed`. Cancelled, the marks are kept and tasks still about become void.
+        An interrupted backfill of a series with the same start is continued from its mark, with its counts of slots,
+        unless candles that it verified are gone. A backfill that still runs is taken over and ends with `RunClosed`. A
+        cancellation keeps the marks and discards unfinished tasks.
 
         Args:
             series: Series to fill.
-            asked: The range of each, clamped to closed slots; None for the configured full window.
-            report: Called about once a second, and when all is done.
-            verify: Whether candles that are there and not verified are asked for, too.
-            again: Whether those that are verified are, too: the exchange may have changed them.
+            asked: The range of each series, clamped to closed slots; None for the configured full window.
+            report: Called about once a second, and at the end.
+            verify: Whether to ask for unverified candles, too.
+            again: Whether to ask for verified candles as well, since the exchange may have changed them.
 
         Raises:
-            ConfigError: Retention would drop a range; with every such range. Nothing was asked.
+            ConfigError: Retention would drop a range; no request was sent. The error names every such range.
             StoreError: Redis cannot be reached or lost the run; possibly in a group. The marks stay.
         """
-        # Redis refuses writes of an older run of the same job from here on.
+        # From here on Redis refuses writes of an older run of the same job.
         started = trio.current_time()
         now = await self._parts.clock.now()
         job, marks = _AGAIN if again else _JOB, self._marks_of(again)
@@ -132,7 +132,7 @@ class BackfillDirector:
     async def _open(
         self, run: str, series: Sequence[Series], asked: Interval | None, now: int, marks: Marks
     ) -> list[SeriesProgress]:
-        """Return where each series stands; with a run, take over from the runs that left the marks."""
+        """Return the progress of each series, by its mark; with a run, close the runs that left the marks."""
         windows = [(one, self._window(one, asked, now)) for one in series]
         faults = (
             history_fault(str(one), window, now, one.timeframe, self._parts.config.max_candles)
@@ -148,7 +148,7 @@ class BackfillDirector:
         ]
 
     def _window(self, series: Series, asked: Interval | None, now: int) -> Interval:
-        """Return the closed slots of a range, from slot to slot."""
+        """Return the closed slots of a range, ends on the grid."""
         timeframe = series.timeframe
         if asked is None:
             asked = Interval(max(0, now - self._parts.config.full_reconcile_window_ms), now)
@@ -164,7 +164,7 @@ class BackfillDirector:
         try:
             left = Mark.read(await marks.load(series, window.start))
         except NodeUnavailable:
-            # Its candles are as far away: reading them tells.
+            # The candles are on the same node, so reading them will report the error.
             return fresh
         if left is None:
             return fresh
@@ -179,7 +179,7 @@ class BackfillDirector:
         except StoreError as error:
             own_fault(error, waits=False)
             return fresh
-        # Fewer than were verified: some are gone, and nobody knows which.
+        # Some verified candles are gone, and it is unknown which, so the range is read anew.
         if present < verified.size(step) - left.unresolved - left.confirmed_empty:
             return fresh
         return SeriesProgress(
@@ -214,7 +214,7 @@ class BackfillDirector:
                 requests += count(progress.lay(reading))
                 counts += reading.counts(step)
                 is_unproven = is_unproven or bool(reading.resting)
-                # An interval that goes on from the reading before is one gap with it.
+                # An interval that continues the last one of the reading before is the same gap.
                 gaps += len(reading.resting) + len(reading.due)
                 if reading.due:
                     gaps -= end == reading.due[0].start
@@ -248,7 +248,7 @@ class BackfillDirector:
         *,
         is_again: bool = False,
     ) -> RangeReader:
-        """Return a reader that writes nothing."""
+        """Return a reader that does not write to the ledger."""
         return RangeReader(
             self._parts, progress.series, interval, now, progress.listing, settle_ms, writes=False, is_again=is_again
         )

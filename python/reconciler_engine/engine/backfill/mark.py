@@ -1,4 +1,4 @@
-"""The mark of a backfill: how far it is verified, and the counts up to there."""
+"""The mark of a backfill: the instant up to which it is verified, and the counts up to there."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ _Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
 class Mark(BaseModel):
-    """Every slot from the range's start up to `verified_to` was read, and asked for where it was missing.
+    """Every slot from the range's start up to `verified_to` was read and, if it was missing, asked for.
 
     Attributes:
-        run: The run that verified it last; a run that goes on from here closes that one first.
+        run: The run that last moved the mark; a run that continues from here closes that one first.
         verified_to: First instant (ms UTC) that is not verified.
-        missing: Slots that were missing when they were first read, but for those confirmed to have no candle.
-        gaps: Maximal intervals of them, told apart by whether they were worth a request.
-        open_gaps: Those of them of which a slot holds no candle still.
-        filled: Slots that hold a candle now and did not before.
-        confirmed_empty: Slots that are confirmed to have no candle, before or by now.
-        unresolved: Slots that are missing still: the exchange was asked and gave nothing.
-        mismatched: Slots of which the exchange gave other values than the cache holds.
-        repaired: Those of them whose candle gave way.
-        rewritten: Those of these that had been verified.
-        newly_verified: Candles that were asked for, and are verified by that.
+        missing: Slots found missing at the first read.
+        gaps: Intervals of missing slots; slots worth a request and others do not share an interval.
+        open_gaps: Gaps in which a slot is still without a candle.
+        filled: Slots that gained a candle.
+        confirmed_empty: Slots that are confirmed to have no candle.
+        unresolved: Slots that are still missing after the answer of the exchange.
+        mismatched: Candles that differed from the exchange's.
+        repaired: Mismatched candles that were replaced.
+        rewritten: Repaired candles that had been verified before.
+        newly_verified: Candles that answers verified.
         duplicates: Extra members that shared a slot with another.
         malformed: Members that are not candles of the series.
-        requests: Requests sent.
-        references: Requests sent beside them for references.
-        gap_end: Last slot (ms UTC) of the newest gap counted, or None.
+        requests: Requests sent for pages.
+        references: Requests sent for references.
+        gap_end: Last slot (ms UTC) of the newest counted gap; None before the first.
         gap_open: Whether that gap is counted in `open_gaps`.
         errors: Failures, oldest first.
     """
@@ -67,24 +67,24 @@ class Mark(BaseModel):
 
     @classmethod
     def read(cls, text: bytes | None) -> Self | None:
-        """Return the mark in a text from Redis, or None where there is none that can be understood."""
+        """Return the mark in a text from Redis; None if the text is missing or not a mark."""
         return read_record(cls, text)
 
     @property
     def counts(self) -> SlotCounts:
-        """Slots without a candle that were counted."""
+        """Numbers of counted slots without a candle."""
         return SlotCounts(self.unresolved, self.confirmed_empty)
 
     def figures(self) -> dict[str, Any]:
-        """Return the counts that a result has too, by its fields' names."""
+        """Return the counts that are also fields of a `SeriesResult`, by name."""
         return self.model_dump(include={field.name for field in fields(SeriesResult)})
 
     def note(self, error: str | None) -> None:
-        """Keep a message, once, if there is room."""
+        """Add an error message, unless it is there already or the list is full; None adds nothing."""
         self.errors = with_error(self.errors, error)
 
     def count_unasked(self, slots: int, *, is_confirmed: bool) -> None:
-        """Count slots of an interval that are not asked for: confirmed ones, or a gap of its own."""
+        """Count an interval that is not asked for: as confirmed slots, or as a gap."""
         if is_confirmed:
             self.confirmed_empty += slots
         else:
@@ -94,16 +94,16 @@ class Mark(BaseModel):
             self.open_gaps += 1
 
     def count_page(self, page: Page, outcome: PageOutcome, step: int, candles: Intervals = NOTHING) -> bool:
-        """Count the outcome of a page, after those of older slots; return whether it could be asked for.
+        """Count the outcome of a page, after all older pages; return False if an error left slots undecided.
 
-        Beside its missing slots it was asked for because of `candles`.
+        The page asked for its missing slots and for `candles` to verify.
         """
         left, confirmed = page.wanted, NOTHING
         if outcome.unresolved is not None:
             left, confirmed = _left(page, outcome, step)
         absent = left | confirmed
         for interval in page.wanted:
-            # An interval that goes on from the page before is one gap with it.
+            # An interval that continues the last one of the page before is the same gap.
             if self.gap_end is None or interval.start != self.gap_end + step:
                 self.gaps += 1
                 self.gap_open = False
@@ -122,14 +122,14 @@ class Mark(BaseModel):
         return not (outcome.error and (left or verified != candles))
 
     def count_bridge(self, page: Page, outcome: PageOutcome, step: int) -> None:
-        """Count the outcome of a page over slots that have been counted as unresolved."""
+        """Count the outcome of a page whose slots have been counted as unresolved."""
         if outcome.unresolved is not None:
             left, confirmed = _left(page, outcome, step)
             self.count_change(SlotCounts(left.size(step) - page.wanted.size(step), confirmed.size(step)))
         self._count_answer(outcome)
 
     def count_change(self, change: SlotCounts) -> None:
-        """Count unresolved slots as settled by a change, and those not confirmed as filled; no slot counts twice."""
+        """Count slots that are no longer unresolved: as confirmed up to the number in `change`, the rest as filled."""
         settled = min(max(0, -change.unresolved), self.unresolved)
         confirmed = min(max(0, change.confirmed), settled)
         self.unresolved -= settled
@@ -147,6 +147,6 @@ class Mark(BaseModel):
 
 
 def _left(page: Page, outcome: PageOutcome, step: int) -> tuple[Intervals, Intervals]:
-    """Return the wanted slots that an outcome calls missing, and those it calls confirmed."""
+    """Return the wanted slots that are missing by an outcome, and those that are confirmed by it."""
     left, confirmed = intervals_of(outcome.unresolved or (), step), intervals_of(outcome.confirmed, step)
     return left & page.wanted, confirmed & page.wanted

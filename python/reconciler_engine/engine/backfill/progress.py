@@ -1,4 +1,4 @@
-"""The backfill of one series: its verified part, its pages under way, its counts."""
+"""The progress of a backfill in one series: the verified part, the open pages, the counts."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from reconciler_engine.planning.pages import PAGE_SLOTS, Page, PageStream, margi
 
 @dataclass(frozen=True, slots=True)
 class BackfilledSeries(SeriesResult):
-    """Counts of a backfill in one series, over all its lives; requests are those of this life.
+    """Counts of a backfill in one series; all but `requests` include the time before an interruption.
 
     Attributes:
-        verified_to: Every slot before this instant (ms UTC) was read exactly, and asked for where it was missing.
-        resumed_at: Where an earlier, interrupted backfill had left off (ms UTC), or None.
+        verified_to: Every slot before this instant (ms UTC) was read and, if it was missing, asked for.
+        resumed_at: Instant at which an interrupted backfill was continued (ms UTC); None for a new one.
     """
 
     verified_to: int = 0
@@ -30,7 +30,7 @@ class BackfilledSeries(SeriesResult):
 
 @dataclass(slots=True)
 class _OpenPage:
-    """A page under way; the slots wanted are those without a candle; beside them are `candles` to verify."""
+    """A page without a counted outcome: `page.wanted` are its missing slots, `candles` the slots to verify."""
 
     page: Page
     is_bridge: bool = False
@@ -39,17 +39,17 @@ class _OpenPage:
 
 
 class SeriesProgress:
-    """Follows one series. Pages may end in any order; they count in the order of their slots.
+    """Follows the backfill of one series. Pages may end in any order, but are counted in the order of their slots.
 
-    The mark stops before the first page that could not be asked, and goes no further until a later run asks for it;
-    pages done behind it are counted all the same. Holds the pages under way and those done before an older one.
+    The mark stops before the first page that failed, until a later run asks for it; later pages are counted
+    nevertheless. A finished page is held until all older pages have finished.
 
     Args:
         series: The series.
         window: The closed slots of the range.
-        mark: Where to go on.
-        resumed: Whether the mark is an earlier run's.
-        listing: When the product can have candles.
+        mark: The mark from which to continue.
+        resumed: Whether the mark comes from an earlier run.
+        listing: Time in which the product can have candles.
         closed: First open time (ms UTC) that had not closed when the backfill began.
     """
 
@@ -74,7 +74,7 @@ class SeriesProgress:
         self._unverified = NOTHING
         self._numbered = 0
         self._open: OrderedDict[str, _OpenPage] = OrderedDict()
-        # Where a reading ends, with its duplicates and malformed members: counted once all before is verified.
+        # End of a reading, its duplicates and malformed members; counted once all slots before that end are verified.
         self._faulty: deque[tuple[int, int, int]] = deque()
         self._unasked: deque[tuple[Interval, bool]] = deque()
         self._looked_again = False
@@ -83,38 +83,38 @@ class SeriesProgress:
 
     @property
     def is_asked(self) -> bool:
-        """Whether nothing is left that was planned."""
+        """Whether all planned pages have finished."""
         return (self.is_read or self.is_stopped) and not self._open
 
     @property
     def wants_second_look(self) -> bool:
-        """Whether pages over slots that no answer has proved could prove something."""
+        """Whether unresolved slots are left for which wider pages may prove more."""
         return not (self._looked_again or self.is_stopped or self._failed) and self._counts.unresolved > 0
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is left to be done."""
+        """Whether the backfill of the series has ended."""
         return self.is_asked and not self.wants_second_look
 
     @property
     def is_verified(self) -> bool:
-        """Whether the whole range was read, and asked for where it was missing."""
+        """Whether every slot of the range was read and, if it was missing, asked for."""
         return self.mark.verified_to >= self.window.stop
 
     @property
     def slots(self) -> int:
-        """Slots of the range."""
+        """Number of slots of the range."""
         return self.window.size(self._step)
 
     @property
     def slots_done(self) -> int:
-        """Slots that were read, less those that are asked for."""
+        """Number of slots read, without those of open pages."""
         read = Interval(self.window.start, self.read_to).size(self._step)
         return max(0, read - self._waiting_slots)
 
     @property
     def requests(self) -> int:
-        """Requests sent in this life for pages that have ended."""
+        """Number of requests that this run sent for finished pages."""
         return (
             self._counts.requests
             - self._requests_before
@@ -122,7 +122,7 @@ class SeriesProgress:
         )
 
     def note_reading(self, reading: Reading) -> None:
-        """Count a part of the range that was read, after its pages were added."""
+        """Count a part of the range, after its pages were added."""
         self.read_to = reading.interval.stop
         if reading.duplicates or reading.malformed:
             self._faulty.append((reading.interval.stop, len(reading.duplicates), len(reading.malformed)))
@@ -131,14 +131,15 @@ class SeriesProgress:
         self._advance()
 
     def lay(self, reading: Reading) -> list[Page]:
-        """Take the next part of the range; return the pages that no later part can join."""
+        """Take the next part of the range; return the pages that are final, whatever the later parts contain."""
         self._unverified |= reading.unverified
         return self.pages.add(reading.due | reading.unverified, reading.interval.stop)
 
     def add_page(self, page: Page) -> tuple[str, Interval, Intervals]:
-        """Take a page under way, after all of older slots; return its id, the slots to ask for and candles to verify.
+        """Add a page, after all pages of older slots; return its id, the slots to ask for and the candles to verify.
 
-        The slots are the page's and its neighbours', whose candles prove the slots at its ends; no two pages' overlap.
+        The slots to ask for include neighbours, whose candles help to prove the slots at the page's ends. Pages do not
+        overlap.
         """
         # The next page begins a page's length after this one, or later.
         asked = self._widened(page, self._asked_to, min(self.closed, page.interval.start + PAGE_SLOTS * self._step))
@@ -151,30 +152,29 @@ class SeriesProgress:
 
     @property
     def counts(self) -> SlotCounts:
-        """Slots without a candle that were counted so far."""
+        """Numbers of slots without a candle counted so far."""
         return self._counts.counts
 
     def end_second_look(self, before: SlotCounts, found: SlotCounts) -> None:
-        """Take note that the range was read once more, after the pages were added that this led to.
+        """Record the end of the second reading of the range, after its pages were added.
 
         Args:
-            before: The counts when it began.
-            found: The counts as they were read: less where an earlier life settled more than it lived to count.
+            before: The counts at its beginning.
+            found: The counts that it read; lower if an interrupted run settled slots without counting them.
         """
         self._counts.count_change(found - before)
         self._looked_again = True
         self._advance()
 
     def add_bridge(self, page: Page) -> tuple[str, Interval, Intervals]:
-        """Take a page over slots that were asked for in vain; return the same of it.
+        """Add a page over slots that earlier answers left unresolved; return the same three values as `add_page`.
 
-        These are the page's and neighbours on both sides: the candles that pages before had on one side only, or beyond
-        the range.
+        The slots to ask for include neighbours on both sides, since earlier pages had candles on one side only.
         """
         return self._take_under_way(_OpenPage(page, is_bridge=True)), self._widened(page, 0, self.closed), NOTHING
 
     def _widened(self, page: Page, start: int, stop: int) -> Interval:
-        """Return the slots of a page with its neighbours between two instants, as `with_margins` takes them."""
+        """Return the slots of a page with neighbours between two instants, as many as `with_margins` adds."""
         older, newer = (page.interval.start - start) // self._step, (stop - page.interval.stop) // self._step
         margin = margin_of(page, self._step)
         return widen(page, self._step, min(older, margin), min(newer, margin)).interval
@@ -186,7 +186,7 @@ class SeriesProgress:
         return name
 
     def settle(self, outcome: PageOutcome) -> bool:
-        """Take the outcome of a page; return False if the page was not under way."""
+        """Record the outcome of a page; return False if the page is unknown or has one already."""
         opened = self._open.get(outcome.id)
         if opened is None or opened.outcome is not None:
             return False
@@ -198,12 +198,12 @@ class SeriesProgress:
         return True
 
     def stop(self, error: str | None) -> None:
-        """Examine no more of this series; pages under way are awaited all the same."""
+        """Read no further; the outcomes of open pages are still awaited."""
         self.is_stopped = True
         self._counts.note(error)
 
     def abandon(self, name: str) -> None:
-        """Forget a page of a stopped series that was never handed to a worker."""
+        """Remove a page of a stopped series that was not handed to a worker."""
         self._forget_waiting(self._open.pop(name))
         self._failed = True
         self._advance()
@@ -227,33 +227,33 @@ class SeriesProgress:
 
     @property
     def gaps_filled(self) -> int:
-        """Gaps of which no slot is missing any more."""
+        """Number of gaps in which every slot now holds a candle."""
         return self._counts.gaps - self._counts.open_gaps
 
     def _advance(self) -> None:
-        """Count pages that have ended, oldest first, and move the mark up to the first slot that is not verified."""
+        """Count finished pages, oldest first, and move the mark up to the first slot that is not verified."""
         while self._open:
             name, opened = next(iter(self._open.items()))
             if opened.outcome is None:
                 break
-            # Up to this page all is counted, should it turn out that it could not be asked.
+            # Saves the counts before this page, in case it failed.
             self._move_mark()
             del self._open[name]
             if opened.is_bridge:
                 self._counts.count_bridge(opened.page, opened.outcome, self._step)
-            # Could not be asked: nothing is known about the slots that are still missing.
+            # After a failure the missing slots are still unknown, so the mark must stop here.
             elif not self._counts.count_page(opened.page, opened.outcome, self._step, opened.candles):
                 self._failed = True
         self._move_mark()
 
     def _move_mark(self) -> None:
-        """Move the mark, unless a page before could not be asked."""
+        """Move the mark, unless an earlier page failed."""
         verified_to = self._verified_to()
         while self._faulty and self._faulty[0][0] <= verified_to:
             _, duplicates, malformed = self._faulty.popleft()
             self._counts.duplicates += duplicates
             self._counts.malformed += malformed
-        # None of them reaches over it: a page begins there, or a reading ends.
+        # No interval crosses `verified_to`, because a page begins or a reading ends there.
         while self._unasked and self._unasked[0][0].start < verified_to:
             interval, is_confirmed = self._unasked.popleft()
             self._counts.count_unasked(interval.size(self._step), is_confirmed=is_confirmed)

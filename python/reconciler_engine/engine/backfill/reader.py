@@ -1,4 +1,4 @@
-"""Read a long range, a bounded part at a time: its candles, the findings on other slots, and pages to ask again."""
+"""Reads a long range in bounded parts: its candles, the findings on other slots, and pages for a second look."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from reconciler_engine.planning.states import sort_absent
 from reconciler_engine.store.listings import note_listing
 
 READ_SLOTS = 1_000
-"""Slots read at a time, one read in flight: other clients of the server wait no longer than for a scan's pipeline."""
+"""Slots of one read; with one read at a time, other clients of Redis wait no longer than for a scan."""
 
 EMPTY_SLOTS = 64 * PAGE_SLOTS
-"""Slots of an outage taken at a time, which need no read: it bounds the pages that are planned ahead."""
+"""Most slots of an outage in one part; these need no read, but their number bounds the pages planned ahead."""
 
 
 @dataclass(frozen=True, slots=True)
 class SlotCounts:
-    """Numbers of slots, or how such numbers changed.
+    """Numbers of slots, or differences of such numbers.
 
     Attributes:
-        unresolved: Slots that are missing.
-        confirmed: Slots that are confirmed to have no candle.
+        unresolved: Number of missing slots.
+        confirmed: Number of slots that are confirmed to have no candle.
     """
 
     unresolved: int = 0
@@ -44,14 +44,14 @@ class SlotCounts:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One part of a range as it was read.
+    """Findings on one part of a range.
 
     Attributes:
         interval: The slots read.
         due: Missing slots that are worth a request.
-        resting: Missing slots of which no answer could prove anything yet: they were asked for just now.
-        confirmed: Slots that are confirmed to have no candle. A backfill asks for none of them; passes look again at
-            those that are young.
+        resting: Missing slots that were asked for so recently that a further answer would not prove more.
+        confirmed: Slots that are confirmed to have no candle. A backfill does not ask for them; passes ask again for
+            the young ones.
         unverified: Candles to compare with the exchange's.
         duplicates: Open times that several candles share.
         malformed: Slots of members that are not candles of the series, one each.
@@ -66,17 +66,17 @@ class Reading:
     malformed: tuple[int, ...] = ()
 
     def counts(self, step: int) -> SlotCounts:
-        """Return how many slots of it are missing, and how many confirmed."""
+        """Return the numbers of missing and of confirmed slots."""
         return SlotCounts(self.due.size(step) + self.resting.size(step), self.confirmed.size(step))
 
 
 class RangeReader:
-    """Reads one series' closed slots from `interval.start` on, as they stand at `now` (ms UTC), oldest first.
+    """Reads the closed slots of a series in `interval`, oldest first, and judges them as of `now` (ms UTC).
 
-    Outages are found by counting first: slots without any member need not be read. Everything else is read, member by
-    member; a count never calls anything complete. Slots outside the product's listing are noted in the ledger, by
-    one that `writes`. Candles that closed `settle_ms` ago are looked at for being verified;
-    None looks at none. With `is_again` all of them are told, verified or not.
+    Outages are found first, by counts of members: slots without a member need not be read. All others are read member
+    by member, since a count cannot prove a part complete. With `writes`, slots outside the product's listing are
+    recorded in the ledger. Candles that closed at least `settle_ms` ago are reported if unverified (None reports none),
+    and with `is_again` in any case.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class RangeReader:
         return replace(reading, duplicates=tuple(read.duplicates), malformed=tuple(read.malformed))
 
     async def _sort_out(self, interval: Interval, absent: Intervals, unverified: Intervals = NOTHING) -> Reading:
-        """Tell apart the slots without a candle, and with an unverified one, by their findings."""
+        """Sort slots without a candle, and slots with an unverified one, by their findings."""
         if not absent and not unverified:
             return Reading(interval)
         (known,) = await self._parts.evidence.read([(self._series, interval)])
@@ -159,14 +159,14 @@ class RangeReader:
 
 
 class SecondLook:
-    """Reads a series once more, and lays the fewest pages over slots that were asked for in vain, oldest first.
+    """Reads a series again and lays the fewest pages over its unresolved slots, oldest first.
 
     Intervals that one answer cannot prove, even with candles on both sides, are left out.
 
     Args:
-        reader: Reads the series, from the first slot of the range on.
-        now: The instant (ms UTC) that it reads for.
-        closed: First open time (ms UTC) that had not closed by then.
+        reader: Reader of the series, from the first slot of the range on.
+        now: The instant (ms UTC) of the reader.
+        closed: First open time (ms UTC) that had not closed at that instant.
         step: The grid's step (ms).
     """
 
@@ -175,12 +175,12 @@ class SecondLook:
         self._now = now
         self._closed = closed
         self._step = step
-        # With room for a neighbour on each side.
+        # Two slots less than a page, for a neighbour on each side.
         self._pages = PageStream(step, PAGE_SLOTS - 2, keep_whole)
         self._cut = NOTHING
         self._is_over = False
         self.counts = SlotCounts()
-        """Slots without a candle that were read so far."""
+        """Numbers of slots without a candle read so far."""
 
     async def read_next(self) -> list[Page] | None:
         """Return the pages that the next read makes final, or None after the last one.
@@ -195,7 +195,7 @@ class SecondLook:
             self._is_over = True
             return [*self._lay(self._cut), *self._pages.finish()]
         self.counts += reading.counts(self._step)
-        # The next read may tell that the last interval goes on.
+        # The last interval may continue in the next part.
         missing = self._cut | reading.resting
         self._cut = Intervals(missing[-1:])
         return self._lay(missing - self._cut)

@@ -1,4 +1,4 @@
-"""One run of a backfill: ranges are read ahead, pages go to the workers, outcomes move the marks."""
+"""One run of a backfill: reads ranges ahead, hands pages to workers, and moves the marks by their outcomes."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from reconciler_engine.store.marks import Marks
 from reconciler_engine.store.task_streams import Lane
 
 PAGES_AHEAD = 64
-"""Pages that are planned and not yet handed out; reading waits when there are so many."""
+"""Most pages that are planned but not handed out; reading waits while there are so many."""
 
 _FEWEST_OUT, _MOST_OUT = 16, 128
-"""Pages handed out at a time: those of 4 s of the budget, within these bounds, so that others' pages of the same
-lane wait no longer."""
+"""Bounds of the number of pages handed out at a time. It is what the budget allows in 4 s, so that the pages of other
+runs on the same lane wait no longer than that."""
 
 _OUT_S = 4
 _UNPROVEN_PAGES = 4
@@ -39,7 +39,7 @@ _BEAT_S = 1.0
 class _Planned:
     """A page of a series, the slots to ask for, and the candles among them to verify.
 
-    It is not to be handed out before `ready_at` (trio's clock, s).
+    Do not hand it out before `ready_at` (trio's clock, s).
     """
 
     row: SeriesProgress
@@ -54,17 +54,17 @@ class _Planned:
 class BackfillRun:
     """Carries out one run; used once.
 
-    The waiting work is bounded: `PAGES_AHEAD` pages planned, at most 128 with the workers.
+    At most `PAGES_AHEAD` pages are planned and 128 handed out at a time.
 
     Args:
         run: Id of an open run.
-        now: The instant (ms UTC) at which slots are worth a request or not.
-        rows: Where each series stands.
+        now: The instant (ms UTC) for which it is judged whether slots are worth a request.
+        rows: Progress of each series.
         parts: Stores and settings.
-        marks: Where progress is kept.
-        settle_ms: How long after their close candles are compared with the exchange's; None compares none.
-        tell: Called when there is progress to show.
-        is_again: Whether those are compared again that are verified.
+        marks: Store of the marks.
+        settle_ms: Age after its close from which a candle is compared with the exchange's; None compares none.
+        tell: Called once a second, to show progress.
+        is_again: Whether verified candles are compared again.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class BackfillRun:
         self._out = trio.Semaphore(out, max_value=out)
         self._settle_ms = settle_ms
         self._is_again = is_again
-        # Instants of verification are kept in whole seconds: this one may have begun before `now`.
+        # Verifications are noted in whole seconds; rounded up, so that earlier ones in this second are stale, too.
         self._stale_before = (now // 1_000 + 1) * 1_000 if is_again else 0
         self._tell = tell
         self._under_way: dict[str, SeriesProgress] = {}
@@ -101,9 +101,9 @@ class BackfillRun:
         self._handed: Counter[Series] = Counter()
 
     async def carry_out(self) -> None:
-        """Do the run; return when every page has its outcome.
+        """Carry out the run; return once every page has its outcome.
 
-        Cancelled or failed, the marks are saved as far as Redis is there for it.
+        After a cancellation or an error the marks are saved, too, if Redis can be reached.
 
         Raises:
             StoreError: Redis cannot be reached or lost the run; possibly in a group.
@@ -122,7 +122,7 @@ class BackfillRun:
 
     async def _read_all(self, send: trio.MemorySendChannel[_Planned]) -> None:
         async with send:
-            # All ranges first: a second look waits for the first answers.
+            # All ranges first, since a second look needs the answers of the first.
             for step in (self._read, self._look_again):
                 for row in self._rows:
                     try:
@@ -137,11 +137,11 @@ class BackfillRun:
         """Read a series to its end and plan its pages."""
         reader = self._reader(row, Interval(row.mark.verified_to, row.window.stop), self._settle_ms)
         while not row.is_stopped and (reading := await reader.read_next()) is not None:
-            # The feeder's remove-then-add leaves holes that last one round trip: a page is read again before it is
-            # asked for, and that not too soon.
+            # The feeder's remove-then-add leaves holes that last one round trip. A worker reads a page again before
+            # it asks, so the page is held back until such a hole is closed.
             ready_at = trio.current_time() + CONFIRM_MS / 1_000
             if unclean := sorted({*reading.duplicates, *reading.malformed}):
-                # Leaves one candle in each of these slots; asks nobody.
+                # Leaves one candle in each of these slots, without a request.
                 await self._parts.store.merge(row.series, (), self._parts.retention, duplicated=unclean, by="backfill")
             pages = [self._add(row, page, ready_at) for page in row.lay(reading)]
             row.note_reading(reading)
@@ -153,7 +153,7 @@ class BackfillRun:
             row.is_read = True
 
     async def _look_again(self, row: SeriesProgress, send: trio.MemorySendChannel[_Planned]) -> None:
-        """Read a series once more where answers left something unproven, and plan pages that can prove it."""
+        """Read a series again if answers left slots unresolved, and plan pages that can prove them."""
         while not row.is_asked:
             await self._ended.wait()
         if row.wants_second_look:
@@ -189,7 +189,7 @@ class BackfillRun:
                 await self._enqueue(batch)
 
     def _fill_up(self, batch: list[_Planned], receive: trio.MemoryReceiveChannel[_Planned]) -> _Planned | None:
-        """Add pages that can go at once; return the one that ended it by having to wait, if any."""
+        """Add pages to a batch until one has to wait; return that one, None if there is none."""
         while len(batch) < _ENQUEUE_PAGES:
             try:
                 following = receive.receive_nowait()
@@ -208,12 +208,12 @@ class BackfillRun:
         return row.is_stopped or self._proven[row.series].is_set() or self._handed[row.series] + ahead < _UNPROVEN_PAGES
 
     async def _wait_proof(self, row: SeriesProgress) -> None:
-        """Wait for a first outcome of a series before many of its pages go: there may be no such product."""
+        """Wait for the first outcome of a series before handing out many pages: its product may not exist."""
         if not self._may_go(row):
             await self._proven[row.series].wait()
 
     async def _enqueue(self, batch: Sequence[_Planned]) -> None:
-        """Hand out pages of one series, or forget them where it was stopped."""
+        """Hand out pages of one series, or drop them if the series was stopped."""
         wanted = []
         for planned in batch:
             if planned.row.is_stopped:
@@ -225,7 +225,7 @@ class BackfillRun:
             self._handed[wanted[0].row.series] += len(wanted)
             tasks = [(one.name, self._task(one).model_dump_json()) for one in wanted]
             await self._parts.queue.enqueue(self._run, Lane.DEEP, tasks)
-            # Some may have ended by now.
+            # Some pages may have ended meanwhile.
             self._handed_out.update(name for name, _ in tasks if name in self._under_way)
 
     def _task(self, planned: _Planned) -> PageTask:
@@ -286,7 +286,7 @@ class BackfillRun:
             await trio.sleep(_BEAT_S)
 
     async def _save(self) -> None:
-        """Save marks that moved; the mark of a range that is done goes, so that the next backfill reads it anew."""
+        """Save marks that moved; delete the mark of a finished range, so that the next backfill reads it anew."""
         for row in self._rows:
             mark = row.mark
             if mark is row.saved:
@@ -297,6 +297,6 @@ class BackfillRun:
                 else:
                     await self._marks.save(row.series, row.window.start, mark.model_dump_json())
             except NodeUnavailable:
-                # The mark lies beside the candles; it stays as it was, and is tried again.
+                # The mark is on the same node as the candles; a later call saves it.
                 continue
             row.saved = mark

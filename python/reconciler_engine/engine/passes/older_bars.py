@@ -84,7 +84,7 @@ class OlderBars:
 
 
 def _from(series: Sequence[Series], after: tuple[str, int] | None) -> list[Series]:
-    """Return all series, beginning with that of the cursor, or with the next one if it is no longer kept.
+    """Return all series, beginning with that of the cursor; if that is no longer kept, with the one after it.
 
     The finest timeframe of each symbol comes first, since sums of its candles can verify longer ones.
     """

@@ -73,7 +73,7 @@ class ScrubMemory:
 
 
 class Scrub:
-    """Finds the oldest pages of all series: as many as the pace allows, and all that exceed the time of a round."""
+    """Finds the oldest pages of all series: as many as the pace allows, and all that have exceeded a round's days."""
 
     def __init__(
         self, keys: CandleKeys, evidence: EvidenceStore, cursor: Cursor, days: int, memory: ScrubMemory

@@ -43,7 +43,7 @@ class SumBeside(NamedTuple):
 
     @property
     def disagrees(self) -> bool:
-        """Whether candle and sum differ by more than rounding, as a candle of the cache and one of the exchange may."""
+        """Whether candle and sum differ by more than the rounding allowed between the cache and the exchange."""
         return not is_equal(self.copy.values, tuple(self.expected))
 
 

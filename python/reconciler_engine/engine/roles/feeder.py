@@ -19,20 +19,21 @@ from reconciler_engine.store.client.trio_redis import TrioRedis
 
 _RECONNECT_S = 1.0
 DEMO_LOSSES = FeedLosses(disconnects_per_hour=6, outage_ms=(45_000, 75_000), lost_share=0.4, twin_share=1.0)
-"""More than a real feed loses, so that a newcomer need not wait for the next hole; and never so long that it gives up.
+"""Losses of the simulation: more than a real feed's, so that a newcomer soon sees a hole and its repair.
 
-Each reconnect leaves two sockets alive, so that bars are doubled; bars that lack their beginning stay below a fifth, as
-an answer that differs from more of them in the open counts as strange.
+Outages are too short for the feed to give up. Each reconnect leaves two sockets alive, so that volumes are doubled.
+Fewer than a fifth of the bars lack their beginning: if more opens differed from the exchange's answer, the engine would
+take that answer for another product's.
 """
 
 EARLIER_MS = 2 * 3_600_000
-"""A newcomer sees wrong bars repaired, too, of which those that are just closed are too young."""
+"""Age of the oldest candles written at the start (ms), so that some wrong ones are old enough to be repaired soon."""
 
 _logger = logging.getLogger(__name__)
 
 
 async def run_feeder(message: dict[str, Any], do: Callable[[FeederRole], Awaitable[None]]) -> None:
-    """Feed as the spec's message says: `config`, `redis_url`, `seed`, `start` and `origin` of the clock (ms)."""
+    """Feed by the child's spec: `config`, `redis_url`, `seed`, and `start` and `origin` of the clock (ms)."""
     config = ReconciliationConfig.check(message["config"])
     market, clock = build_market(
         SimulatorSettings(seed=message["seed"], start=message["start"], origin=message["origin"])
@@ -50,7 +51,7 @@ async def run_feeder(message: dict[str, Any], do: Callable[[FeederRole], Awaitab
 
 
 class FeederRole:
-    """A feeder that connects anew when a write fails."""
+    """A feeder that reconnects when a write fails."""
 
     def __init__(self, make_feeder: Callable[[], Feeder]) -> None:
         self._make_feeder = make_feeder
@@ -73,12 +74,12 @@ class FeederRole:
                     await trio.sleep(_RECONNECT_S)
 
     def drain(self) -> None:
-        """Stop in the middle of a write, as the real one does."""
+        """Stop, possibly in the middle of a write, as the real feeder does."""
         self._feeding.cancel()
 
     @property
     def tasks_done(self) -> int:
-        """A feeder that feeds is of use."""
+        """Always 1: a running feeder counts as useful."""
         return 1
 
 

@@ -1,4 +1,4 @@
-"""The web child: shows an operator the state of the engine, from its parent's reports and the notes of passes."""
+"""The web child: serves pages on the state of the engine, from the supervisor's reports and from Redis."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _KEPT = 16
 _T = TypeVar("_T")
 
 REPORT_BYTES = 256 * 1024
-"""The longest report."""
+"""Greatest size of a report."""
 
 _REDIS_TIMEOUT_S = 2.0
 _KEPT_S = 2.0
@@ -50,11 +50,11 @@ _NOT_BEGUN = "the engine has not begun to work"
 
 
 async def run_web(message: dict[str, Any], do: Callable[[WebRole], Awaitable[None]]) -> None:
-    """Serve the pages that the spec's message describes.
+    """Serve the pages by the child's spec.
 
-    `listener` and `reports` are descriptors that this process inherited: a socket that listens, and the end of a pair
-    of datagram sockets that brings reports. `token` is what every request must bear, None for none; `hosts` the names
-    the engine may be asked by, `redis_url` where passes note how the series stand.
+    `listener` and `reports` are inherited file descriptors: a listening socket, and the receiving end of a pair of
+    datagram sockets for reports. `token` is the token required of every request, or None; `hosts` are the host names
+    allowed in requests; `redis_url` is the URL of the cache.
     """
     listener = socket.socket(fileno=message["listener"])
     reports = socket.socket(fileno=message["reports"])
@@ -67,7 +67,7 @@ async def run_web(message: dict[str, Any], do: Callable[[WebRole], Awaitable[Non
 
 
 class WebRole:
-    """The pages over one listening socket; it stays open where this process dies, and the next one goes on with it."""
+    """Serves the pages on a socket of the supervisor, which stays open for the next web child if this process dies."""
 
     def __init__(self, listener: socket.socket, reports: socket.socket, access: Access, client: TrioRedis) -> None:
         self._listener = listener
@@ -97,28 +97,28 @@ class WebRole:
 
     @property
     def tasks_done(self) -> int:
-        """A page that is served is of use."""
+        """Always 1: a running web child counts as useful."""
         return 1
 
     async def _hear(self) -> None:
-        """Take reports as they come; the newest counts."""
+        """Receive reports and keep the newest."""
         reports = trio.socket.from_stdlib_socket(self._reports)
         while True:
             said = await reports.recv(REPORT_BYTES)
             try:
                 self._report = Report.model_validate_json(said)
             except ValidationError:
-                # A parent of another version; its silence will tell.
+                # The supervisor is of another version; the pages will show that reports are missing.
                 continue
 
     def last_report(self) -> LastReport:
-        """Return the last report; before the first, this process' own age is all that can be said."""
+        """Return the last report and its age; before the first report, None and the age of this process."""
         if self._report is None:
             return LastReport(None, time.monotonic() - self._began)
         return LastReport(self._report, self._report.age_s)
 
     async def read_states(self) -> SeriesStates:
-        """Read how the series stand, at most every two seconds, however many ask."""
+        """Return the states of all series, read at most every two seconds for all requests together."""
         engine = None if self._report is None else self._report.engine
         if engine is None:
             return SeriesStates(None, _NOT_BEGUN)
@@ -136,7 +136,7 @@ class WebRole:
         return await self._states.get("states", read)
 
     async def read_trouble(self) -> Trouble:
-        """Ask the gate about the series that passes look at, at most every ten seconds, however many ask."""
+        """Ask the ready gate about the series, at most every ten seconds for all requests together."""
         states = await self.read_states()
         engine = None if self._report is None else self._report.engine
         if engine is None:
@@ -156,7 +156,7 @@ class WebRole:
         return await self._troubles.get("trouble", read)
 
     async def read_picture(self, names: Sequence[str], window: str) -> Picture:
-        """Return how the slots of series stand at this moment, read at most every five seconds."""
+        """Return the present states of the slots of series, read at most every five seconds."""
 
         async def read() -> Picture:
             try:
@@ -178,12 +178,12 @@ class WebRole:
         return await self._views.get(name, read)
 
     def _live(self) -> LivePicture:
-        """Return a reader by the settings that the engine goes by now.
+        """Return a reader with the engine's present settings.
 
         Raises:
-            ValueError: The engine has not said them.
+            ValueError: The engine has not reported its settings.
         """
-        # The modules that read are loaded at the first look at these pages.
+        # Loaded only when such a page is first requested.
         from reconciler_engine.engine.live_picture import LivePicture  # noqa: PLC0415
 
         if self._report is None or self._report.engine is None:
@@ -192,13 +192,13 @@ class WebRole:
 
 
 def _questions(engine: EngineStatus, names: Sequence[str]) -> list[ReadyQuestion]:
-    """Return the gate's question about series by their names, as the engine's settings put it."""
+    """Return the questions to the ready gate for named series, with the engine's settings."""
     options: ReadyOptions = {"user_id": engine.user_id, "exchange_id": engine.exchange_id, "layout": engine.layout}
     if engine.grace_ms is not None and engine.max_unverified_ms is not None:
         options |= {"grace_ms": engine.grace_ms, "max_unverified_ms": engine.max_unverified_ms}
     asked = []
     for name in names:
-        # It came out of Redis.
+        # A name from Redis may be invalid.
         with suppress(ValueError):
             series = Series.parse(name)
             asked.append(ReadyQuestion(series.symbol, series.timeframe, BARS, **options))
@@ -206,7 +206,7 @@ def _questions(engine: EngineStatus, names: Sequence[str]) -> list[ReadyQuestion
 
 
 class KeptReads(Generic[_T]):
-    """Answers of reads by their question; at most `_KEPT` of them are kept, the newest ones."""
+    """Caches the results of reads by key for `kept_s` seconds; it keeps the `_KEPT` most recently used."""
 
     def __init__(self, kept_s: float) -> None:
         self._kept_s = kept_s
@@ -214,7 +214,7 @@ class KeptReads(Generic[_T]):
         self._answers: dict[Hashable, tuple[float, _T]] = {}
 
     async def get(self, asked: Hashable, read: Callable[[], Awaitable[_T]]) -> _T:
-        """Return the answer that is kept, else read it."""
+        """Return the cached result of `asked` if it is fresh, else that of `read`."""
         async with self._turn:
             kept = self._answers.pop(asked, None)
             if kept is None or trio.current_time() - kept[0] >= self._kept_s:

@@ -1,4 +1,4 @@
-"""The worker as a child process: its parts, its exchange client, its clock duty."""
+"""The worker as a child process: opens its parts and its client of the exchange, and keeps clock and product list."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _logger = logging.getLogger(__name__)
 
 
 async def run_worker(message: dict[str, Any], do: Callable[[WorkerRole], Awaitable[None]]) -> None:
-    """Open a worker's resources, from the spec's message, and have `do` run it.
+    """Open a worker's resources by the child's spec, and have `do` run it.
 
     Raises:
-        ConfigError: The settings do not stand the check.
-        OtherProtocol: The program was replaced under an engine of another protocol.
+        ConfigError: A setting is wrong.
+        OtherProtocol: An engine of another protocol works on the same candles: the program was replaced meanwhile.
     """
     config = ReconciliationConfig.check(message["config"])
     credentials = _take_credentials(message)
@@ -46,25 +46,25 @@ async def run_worker(message: dict[str, Any], do: Callable[[WorkerRole], Awaitab
             config.base_url, credentials=credentials, route=config.route, connections=PAGES_IN_FLIGHT
         ) as source,
     ):
-        # Away at this moment, Redis is waited for by the worker itself; the supervisor looked, too.
+        # If Redis is away now, the worker waits for it; the supervisor has made this check before.
         with suppress(StoreError):
             await check_protocol(parts.client, parts.scope)
         await do(WorkerRole(parts, source))
 
 
 def _take_credentials(message: dict[str, Any]) -> Credentials | None:
-    """Take the key out of the message, so that one object alone holds it."""
+    """Move the key from the message into one object, so that no other object holds it."""
     given = message.pop("credentials", None)
     if given is None:
         return None
-    # Cryptography is loaded where there is a key, not by every worker.
+    # Cryptography is loaded only for a key.
     from reconciler_engine.coinbase.auth import Credentials  # noqa: PLC0415 - see above
 
     return Credentials(**given)
 
 
 class WorkerRole:
-    """A worker that also looks at the exchange's clock and product list when that is due."""
+    """A worker that also measures the exchange's clock and fetches its product list when these are due."""
 
     def __init__(self, parts: Parts, source: CoinbaseClient) -> None:
         self._parts = parts
@@ -92,7 +92,7 @@ class WorkerRole:
         while True:
             try:
                 await self._parts.clock.measure_when_due(self._source, self._parts.bucket)
-                # The first pages go before a list that changes nothing for most of them.
+                # The first pages take permits before the list does, since few of them depend on it.
                 if not is_first:
                     await refresh_when_due(self._parts, self._source)
             except StoreError as error:

@@ -1,7 +1,7 @@
 """The feed of the simulation: the candles that the real feeder would write, and when. Pure.
 
-Its habits are the real feeder's (feeder.md): it streams 5m bars, builds 1m bars from trades, and fetches the longer
-timeframes at the moment in which their bars have just opened.
+It behaves like the real feeder (feeder.md): it streams 5m bars, builds 1m bars from trades, and fetches longer
+timeframes just after their bars open.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from reconciler_engine.simulator.prices.market import Bar, Market
 from reconciler_engine.store.feeder_writes import is_refused
 
 FETCHED = frozenset({Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1})
-"""Timeframes fetched by REST, once at each boundary. Nobody writes 30m, 2h and 6h."""
+"""Timeframes fetched by REST, once at each boundary. The feeder does not write 30m, 2h and 6h."""
 
 FETCH_AFTER_MS = 1_000
-"""Time after a boundary at which its bars are fetched: row 0 of the answer is then the bar that has just opened."""
+"""Delay of the fetch after a boundary (ms): row 0 of the answer is then the bar that has just opened."""
 
-# A step looks back over at most so many bars of a series, should the clock have jumped.
+# Most bars of a series in one step, in case the clock jumped.
 _BACKLOG_BARS = 1_000
 _SECOND_MS = 1_000
 
@@ -35,8 +35,8 @@ class Written(NamedTuple):
     Attributes:
         series: Series of the candle.
         bar: Values that arrived.
-        exchange_at: Time that the exchange put on its message (ms UTC); None of a fetched candle.
-        sequence: Number of the message; None where the candle came in none.
+        exchange_at: Time that the exchange put on its message (ms UTC); None for a fetched candle.
+        sequence: Sequence number of the message; None for a built or fetched candle.
         closes: Whether the feeder announces a close with it.
     """
 
@@ -48,12 +48,12 @@ class Written(NamedTuple):
 
 
 class Feed:
-    """Everything between the market and the feeder's writes, but for the writes.
+    """The connection to the market and its losses: yields the candles to write.
 
     Args:
         market: The exchange's bars.
         series: Series that the feeder keeps.
-        losses: Measure of its losses.
+        losses: Extent of the losses.
     """
 
     def __init__(self, market: Market, series: Sequence[Series], losses: FeedLosses) -> None:
@@ -75,9 +75,9 @@ class Feed:
         self._has_given_up = False
 
     def advance(self, now: int) -> list[Written | FeedEvent]:
-        """Return all that happens up to `now` (ms UTC), in order; `now` must not go back.
+        """Return all candles and events up to `now` (ms UTC), in order; `now` must not go back.
 
-        The first call connects at once, so that a newcomer's cache is not empty.
+        The first call connects at once, so that the cache does not stay empty.
         """
         found: list[Written | FeedEvent] = []
         if self._heard is None and self._next_handshake is None:
@@ -103,7 +103,7 @@ class Feed:
             yield FeedEvent(now, "disconnected", until=outage.stop)
 
     def _reconnect(self, now: int) -> Iterator[Written | FeedEvent]:
-        """Try handshakes until one is accepted, or so many were refused that the feed gives up for good."""
+        """Try handshakes until one is accepted, or until the feed gives up for good after too many refusals."""
         while self._next_handshake is not None and self._next_handshake <= now:
             at = self._next_handshake
             if self._losses.find_outage(at) is None:
@@ -120,7 +120,7 @@ class Feed:
             self._next_handshake += HANDSHAKE_MS
 
     def _connect(self, now: int) -> Iterator[Written | FeedEvent]:
-        """Begin a connection: numbers start again, and every streamed series brings a snapshot in one message."""
+        """Begin a connection: sequence numbers restart, and each streamed series gets a snapshot in one message."""
         self._number, self._heard = 0, now
         self._open.clear()
         self._under_way.clear()
@@ -137,9 +137,9 @@ class Feed:
         yield FeedEvent(now, "connected", candles=count, sockets=self._sockets)
 
     def _stream(self, since: int, now: int) -> Iterator[Written]:
-        """Yield the 5m bars of each message in `(since, now]`, the last state of each bar only.
+        """Yield the last state of each 5m bar whose messages came in `(since, now]`.
 
-        Trades and heartbeats come in messages of their own between these, and use up sequence numbers, too.
+        Messages of trades and heartbeats come between these and use up sequence numbers, too.
         """
         step_ms = Timeframe.M5.step_ms
         first = max(Timeframe.M5.floor(since), Timeframe.M5.floor(now) - _BACKLOG_BARS * step_ms)
@@ -155,7 +155,7 @@ class Feed:
                     yield Written(series, bar, heard_at, self._number, closes=is_next)
 
     def _build(self, now: int) -> Iterator[Written]:
-        """Yield the 1m bars that a trade of a later minute has ended by `now`."""
+        """Yield the 1m bars that are complete at `now`, because a trade of a later minute has come."""
         minute = Timeframe.M1
         for series in self._built:
             under_way = self._under_way.get(series, minute.floor(self._connected_at))
@@ -169,7 +169,7 @@ class Feed:
                 self._under_way[series] = bars[-1].start
 
     def _heard_part(self, series: Series, bar: Bar) -> Bar | None:
-        """Return the part of a 1m bar whose trades were heard: without those before the connection, twice by a twin."""
+        """Return a 1m bar from the trades heard: without those before the connection, and twice with two sockets."""
         missed = []
         if bar.start < self._connected_at:
             window = Interval(bar.start, bar.start + 1)
@@ -178,7 +178,7 @@ class Feed:
         return heard if heard is None else multiplied(heard, self._sockets)
 
     def _fetch(self, now: int) -> Iterator[Written]:
-        """Yield row 0 of the answer that is fetched at each boundary in the time since the last call."""
+        """Yield row 0 of the answers fetched at the boundaries since the last call."""
         since, self._fetched_at = self._fetched_at, now
         if since is None:
             return
@@ -198,7 +198,7 @@ class Feed:
 def earlier_members(
     market: Market, series: Sequence[Series], losses: FeedLosses, lived: Interval
 ) -> dict[Series, dict[int, str]]:
-    """Return the members that a feed has left which ran for the time `lived`, by series and open time."""
+    """Return the members that a feed running during `lived` would have left, by series and open time."""
     feed = Feed(market, series, losses)
     left: dict[Series, dict[int, str]] = {one: {} for one in series}
     for now in range(lived.start, lived.stop, HANDSHAKE_MS):
@@ -211,7 +211,7 @@ def earlier_members(
 
 
 def take_snapshot(losses: FeedLosses, market: Market, series: Series, now: int) -> list[Bar]:
-    """Return the candles of the snapshot that a subscription at `now` (ms UTC) brings, oldest first."""
+    """Return the candles of the snapshot after a subscription at `now` (ms UTC), oldest first."""
     newest = series.timeframe.floor(now)
     window = Interval(max(0, newest - (losses.snapshot_slots - 1) * series.timeframe.step_ms), now + 1)
     bars = {bar.start: bar for bar in market.bars(series.symbol, series.timeframe, window, now)}
@@ -219,9 +219,9 @@ def take_snapshot(losses: FeedLosses, market: Market, series: Series, now: int) 
 
 
 def without_beginning(whole: Bar, beginning: Bar) -> Bar | None:
-    """Return the bar of the trades after `beginning`, the same bar as it stood earlier; None where none came.
+    """Return the bar of the trades after `beginning`, an earlier state of the same bar; None without such trades.
 
-    An extreme that `beginning` reached already is taken to have been reached then only.
+    A high or low that `beginning` had already is assumed not to have been reached again later.
     """
     volume = Decimal(whole.volume) - Decimal(beginning.volume)
     if volume <= 0:
@@ -233,7 +233,7 @@ def without_beginning(whole: Bar, beginning: Bar) -> Bar | None:
 
 
 def multiplied(bar: Bar, sockets: int) -> Bar:
-    """Return the bar as a builder sees it that hears each trade `sockets` times."""
+    """Return the bar built from trades that are each heard `sockets` times."""
     return bar if sockets == 1 else bar._replace(volume=format(Decimal(bar.volume) * sockets, "f"))
 
 

@@ -1,4 +1,4 @@
-"""The simulation's feeder: writes the cache exactly as the real websocket feeder does, faults included."""
+"""The simulation's feeder: writes to the cache exactly like the real websocket feeder, faults included."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reconciler_engine.store.feeder_writes import Client, FeederWrites
 from reconciler_engine.store.scope import Scope
 
 AWAY_MS = 900_000
-"""Time between the end of an earlier feed and the first step."""
+"""Time between the end of the imagined earlier feed and the first step (ms)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,12 @@ class FeederSettings:
     Attributes:
         series: Series that it keeps.
         scope: Owner of the keys and channels.
-        losses: Measure of its losses.
+        losses: Extent of the losses.
         interval_ms: Real time between two updates of the open bars.
-        max_candles: Members a key is cut to by each write; 0 cuts nothing.
-        ttl_s: Life each write gives a key; 0 gives none.
-        earlier_ms: Time before the first step at which an earlier feed began, whose candles an empty cache is given.
+        max_candles: Number of newest members that each write leaves in a key; 0 for no limit.
+        ttl_s: Expiry (s) that each write sets on a key; 0 for none.
+        earlier_ms: Time before the first step at which an imagined earlier feed began. An empty cache is filled with
+            that feed's candles.
     """
 
     series: Sequence[Series]
@@ -44,14 +45,14 @@ class FeederSettings:
 
 
 class Feeder:
-    """A feed and the writes it leads to.
+    """Writes the candles of a feed to Redis.
 
     Args:
-        redis: Client it writes with; stays the caller's.
+        redis: Client for the writes; the caller closes it.
         market: The exchange's bars.
         clock: The exchange's time.
         settings: Settings of the feeder.
-        report: Told of connections, disconnections and the end.
+        report: Called when the feed connects, disconnects or gives up.
     """
 
     def __init__(
@@ -73,17 +74,17 @@ class Feeder:
     async def run(self) -> None:
         """Feed until cancelled: a snapshot first, then updates of the open bars once an interval.
 
-        A cancelled feeder leaves the write it was at half done, as the real one does.
+        A cancellation can leave a write half done, as with the real feeder.
 
         Raises:
-            StoreError: A write failed; the connection to the exchange is as good as lost, start another feeder.
+            StoreError: A write failed. Start another feeder, since this one has lost candles.
         """
         while True:
             await self.step()
             await trio.sleep(self._interval_s)
 
     async def step(self) -> None:
-        """Write all that arrived since the last step."""
+        """Write all candles that arrived since the last step."""
         if self._feed is None:
             self._feed = await self._make_feed()
         for happened in self._feed.advance(self._clock.now()):
@@ -94,7 +95,7 @@ class Feeder:
 
     async def _make_feed(self) -> Feed:
         settings, now = self._settings, self._clock.now()
-        # Candles that an engine has repaired since must not be spoilt again.
+        # Only an empty cache, so as not to overwrite candles that an engine has repaired.
         if settings.earlier_ms and await self._writes.are_empty(settings.series):
             lived = Interval(now - settings.earlier_ms, now - AWAY_MS)
             left = earlier_members(self._market, settings.series, settings.losses, lived)

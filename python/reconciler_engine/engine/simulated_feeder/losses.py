@@ -18,24 +18,24 @@ REFUSALS_LIMIT = 10
 
 _HOUR_MS = 3_600_000
 _WHOLE = 1 << 64
-# An outage fills half of its period at most, so that two never meet.
+# An outage fills at most half of its period, so that two outages never touch.
 _OUTAGE_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class FeedLosses:
-    """Measure of a feed's losses.
+    """Extent of a feed's losses.
 
     Attributes:
-        seed: Same seed, same losses.
-        disconnects_per_hour: Times an hour the connection breaks; 0 never.
-        outage_ms: Shortest and longest time without a connection. Handshakes are refused that long.
-        lost_share: Share of 1m bars of which every trade is dropped.
+        seed: Seed of all draws: the same seed gives the same losses.
+        disconnects_per_hour: Disconnects per hour; 0 for none.
+        outage_ms: Shortest and longest time for which handshakes are refused after a disconnect.
+        lost_share: Share of 1m bars that lose all their trades.
         twin_share: Share of the reconnects after a refused handshake that leave two sockets alive.
-        snapshot_slots: Slots back from now that a snapshot is taken from.
-        snapshot_limit: Most candles of a series in a snapshot; Coinbase's hold at most 100, spread over about 160
-            slots even where every slot traded (coinbase-api.md section 6, read 2026-11-23).
-        snapshot_share: Share of the bars that a snapshot holds, where the limit allows it.
+        snapshot_slots: Number of newest slots from which a snapshot is taken.
+        snapshot_limit: Most candles of a series in a snapshot. Coinbase sends at most 100, spread over about 160 slots
+            even if every slot traded (coinbase-api.md section 6, read 2026-11-23).
+        snapshot_share: Share of the bars in a snapshot, up to the limit.
 
     Raises:
         ValueError: A share is not in [0, 1], or a time or count is negative or out of order.
@@ -76,23 +76,23 @@ class FeedLosses:
         return outage if instant in outage else None
 
     def is_lost(self, series: Series, start: int) -> bool:
-        """Tell whether no trade of the 1m bar that opens at `start` arrives."""
+        """Return whether the 1m bar that opens at `start` loses all its trades."""
         return self._draw(str(series), start)[0] < self.lost_share
 
     def has_twin(self, connected_at: int) -> bool:
-        """Tell whether a reconnect after a refused handshake leaves the earlier socket alive, too."""
+        """Return whether a reconnect after a refused handshake leaves the earlier socket alive, too."""
         return self._draw("twin", connected_at)[0] < self.twin_share
 
     def choose_snapshot(self, series: Series, starts: list[int], taken_at: int) -> list[int]:
-        """Return which of the bars at `starts` (ascending) the snapshot taken at `taken_at` holds, ascending.
+        """Return the open times, among `starts` (ascending), of the bars in the snapshot taken at `taken_at`.
 
-        The newest bar is always in it, if there is room for any.
+        The newest bar is always included unless the limit is 0.
         """
         if not starts or not self.snapshot_limit:
             return []
         *older, newest = starts
         chosen = [start for start in older if self._draw(f"{series}@{taken_at}", start)[0] < self.snapshot_share]
-        # Too many: the same draw that ranks them decides, so that the holes lie everywhere.
+        # A hashed draw ranks the bars, so that the surplus is dropped evenly over the slots.
         surplus = len(chosen) + 1 - self.snapshot_limit
         if surplus > 0:
             ranked = sorted(chosen, key=lambda start: self._draw(f"{series}@{taken_at}", start)[1])
@@ -116,9 +116,9 @@ class FeedEvent:
     Attributes:
         time_ms: Time of the exchange (ms UTC).
         kind: Kind of event.
-        candles: Candles of the snapshots that came with a connection.
-        until: End of the outage that a disconnect begins (ms UTC).
-        sockets: Sockets that live after a connect.
+        candles: Number of candles in the snapshots after a connect.
+        until: End of the outage after a disconnect (ms UTC).
+        sockets: Number of live sockets after a connect.
     """
 
     time_ms: int

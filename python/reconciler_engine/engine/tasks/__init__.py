@@ -1,1 +1,1 @@
-"""One task, from the stream to its outcome: a scan of some series, or one page from the exchange."""
+"""One task, from the stream to its outcome: a scan of series, or one page from the exchange."""

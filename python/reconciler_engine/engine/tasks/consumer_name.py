@@ -16,20 +16,20 @@ _NAME = re.compile(r"[^:]*:(\d{1,9}):([0-9a-f]{8})\.[0-9a-f]{8}(?::.*)?")
 
 
 def consumer_name() -> str:
-    """Return a unique name: containers may share host names and process ids."""
+    """Return a name that is unique even among containers with the same host name and process ids."""
     return f"{socket.gethostname()}:{os.getpid()}:{_life() or 0:08x}.{secrets.token_hex(4)}"
 
 
 def node_of(name: str) -> str:
-    """Return the machine of a consumer."""
+    """Return the host name in a consumer's name."""
     return name.partition(":")[0]
 
 
 def is_gone(name: str) -> bool:
-    """Whether the process that made a name, or a part of it such as `NAME:worker-1`, is known to have ended.
+    """Whether the process that made a name has certainly ended; the name may have a suffix, as in `NAME:worker-1`.
 
-    That can be known of this machine's processes alone, since it was started, in one and the same container; of no
-    others, and not where the process id was given away again.
+    True only for a process of this container (or of this machine, outside containers) since the last boot, whose
+    process id is free. In all other cases the answer is False.
     """
     parts = _NAME.fullmatch(name)
     life = _life()
@@ -40,7 +40,7 @@ def is_gone(name: str) -> bool:
 
 @cache
 def _life() -> int | None:
-    """Return a number for this boot of the machine and this space of process ids; None where the system has none."""
+    """Return a number for this boot and this namespace of process ids; None on a system without them."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")
         space = os.readlink("/proc/self/ns/pid")  # noqa: PTH115  the link leads to no path

@@ -9,28 +9,28 @@ import trio
 
 
 class Drained(Exception):
-    """A wait was cut short because nothing new is begun any more; others get the task it was for."""
+    """A wait was cut short by a shutdown; the waiting task goes back to the queue for another worker."""
 
 
 class Drain:
-    """Ends every wait that is marked as one, from `begin` on."""
+    """Cancels every `waiting` block once `begin` is called, blocks that are entered later included."""
 
     def __init__(self) -> None:
         self._waits: set[trio.CancelScope] = set()
         self._has_begun = False
 
     def begin(self) -> None:
-        """End the waits."""
+        """Cancel all present and future waits."""
         self._has_begun = True
         for wait in self._waits:
             wait.cancel()
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Mark a block as a wait.
+        """Let `begin` cancel the block.
 
         Raises:
-            Drained: It was ended.
+            Drained: `begin` cancelled the block.
         """
         with trio.CancelScope() as wait:
             if self._has_begun:
@@ -44,10 +44,10 @@ class Drain:
             raise Drained
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep, as a wait.
+        """Sleep until the time is over or `begin` is called.
 
         Raises:
-            Drained: It was ended.
+            Drained: `begin` ended the sleep.
         """
         with self.waiting():
             await trio.sleep(seconds)

@@ -1,6 +1,6 @@
-"""Messages between a pass and its workers through Redis: tasks one way, outcomes the other.
+"""Messages between a pass and its workers through Redis: tasks to workers, outcomes back.
 
-Messages out of Redis are checked like any other input: a body that is not a task is dropped with a log line.
+Messages from Redis are validated like any other input: an invalid one is logged and dropped.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _Name = Annotated[str, Field(max_length=200)]
 """An id of a run or a task: it becomes part of keys."""
 
 SCAN_SLOTS = 70_000_000
-"""Slots of one scan: more than the minutes from 1970 to 2100. A worker that reads more would never end."""
+"""Most slots of one scan: more than the minutes from 1970 to 2100. A longer scan would keep a worker for ever."""
 
 _Symbol = Annotated[str, AfterValidator(check_symbol)]
 """A product id: it becomes part of keys and URLs."""
@@ -46,12 +46,12 @@ class _OfSeries(_Message):
 
     @property
     def series(self) -> Series:
-        """The series meant."""
+        """Series of the message."""
         return Series(self.symbol, self.timeframe)
 
 
 class SeriesSpan(_OfSeries):
-    """A series and an interval of it; with its product's listing, where that matters."""
+    """A series and an interval of it, with the times of its product's listing if these are known."""
 
     start: _Instant
     stop: _Instant
@@ -66,7 +66,7 @@ class SeriesSpan(_OfSeries):
 
     @classmethod
     def of(cls, series: Series, interval: Interval, listing: Listing | None = None) -> SeriesSpan:
-        """Write a series and an interval of it as a message."""
+        """Make the message for an interval of a series."""
         return cls(
             symbol=series.symbol,
             timeframe=series.timeframe,
@@ -78,21 +78,21 @@ class SeriesSpan(_OfSeries):
 
     @property
     def listing(self) -> Listing:
-        """When the product can have candles."""
+        """Time in which the product can have candles."""
         return Listing(self.listed_at, self.delisted_at)
 
     @property
     def interval(self) -> Interval:
-        """The interval meant."""
+        """Interval of the message."""
         return Interval(self.start, self.stop)
 
 
 class ScanTask(_Message):
-    """Read these spans, list slots missing at `now` (ms UTC); clean duplicates on the way where `repair` is set.
+    """Task to read spans and report the slots missing at `now` (ms UTC); with `repair` it also removes duplicates.
 
-    With `audit` rules say too which suspect candles are worth a request at `now`, with `digests` which candles are not
-    verified. With `allow_other_layout` a key that readers do not look at is not a fault. A node of a cluster that may
-    be back in a moment is waited for where the task `waits`; else its series are put off.
+    With `audit` rules it also reports suspect candles that are worth a request at `now`; with `digests`, unverified
+    candles. `allow_other_layout` permits keys of a layout that readers do not use. If a cluster node is away for a
+    moment, the worker waits for it if `waits` is set, and otherwise puts its series off.
     """
 
     kind: Literal["scan"] = "scan"
@@ -117,14 +117,14 @@ class ScanTask(_Message):
 
 
 class PageTask(_Message):
-    """Ask the exchange for one page and merge the missing candles. One page, one permit.
+    """Task to ask the exchange for one page, with one permit, and to merge the missing candles.
 
-    Its `gaps` and the candles `to_audit` (`held` on the wire) are the reason for the request. The answer also settles
-    the other slots of its span. The request covers `asked` (start and stop, ms), which reaches beyond the span: its
-    candles show where the exchange has some, and all candles in it are audited. A `bridge` asks again for slots that
-    were asked for shortly before, since its wider span proves them. A page that `pauses` waits for the next pass where
-    an answer of this run lacked candles of its series. Candles last verified before `stale_before` (ms UTC) count as
-    unverified: they are compared again. The task's own `rules` hold, not those of the worker's engine.
+    The request is made for the slots in `gaps` and the candles in `to_audit` (`held` on the wire); its answer also
+    settles the other slots of the span. The request covers `asked` (start and stop, ms), which reaches beyond the span:
+    the candles there are witnesses, and all cached candles in `asked` are audited. A `bridge` asks again for slots that
+    were asked for shortly before, because its page covers both sides of a border. With `pauses`, the page is left to
+    the next pass if an answer in this run lacked candles of its series. Candles whose last verification is older than
+    `stale_before` (ms UTC) are compared again. The worker follows the task's `rules`, not its own engine's settings.
     """
 
     kind: Literal["page"] = "page"
@@ -142,27 +142,27 @@ class PageTask(_Message):
 
     @property
     def token(self) -> str:
-        """The name under which its slots are claimed: the same however often it is handed out."""
+        """Name of the claim on its slots; every delivery of the task has the same."""
         return f"{self.run}/{self.id}"
 
     @property
     def hull(self) -> Interval:
-        """From the first slot it is asked for to the last: the interval that is claimed."""
+        """Interval to claim: from the first slot of `gaps` and `to_audit` to the last."""
         step = self.span.timeframe.step_ms
         return (intervals_of(self.gaps, step) | intervals_of(self.to_audit, step)).hull
 
     @property
     def asked_slots(self) -> Interval:
-        """The interval that is asked for."""
+        """Interval of the request."""
         return Interval(*self.asked)
 
     def is_worth_asking(self, slots: AbsentSlots) -> bool:
-        """Whether the page is worth a request for slots without a candle, as those of its span stand now."""
+        """Whether the absent slots of the span, in their present state, are worth the request."""
         worth = slots.missing if self.bridge else slots.due
         return bool(worth & intervals_of(self.gaps, self.span.timeframe.step_ms))
 
     def has_unverified(self, verified: Intervals) -> bool:
-        """Whether the page is worth a request for its candles, of which these are verified and not in doubt."""
+        """Whether a candle of `to_audit` is outside the `verified` slots, so that the page is worth the request."""
         return bool(intervals_of(self.to_audit, self.span.timeframe.step_ms) - verified)
 
     @model_validator(mode="after")
@@ -202,12 +202,13 @@ def _check_wire(name: str, wire: Iterable[tuple[int, int]], span: SeriesSpan, st
 
 
 class SpanFinding(_OfSeries):
-    """Finding on a scanned span; a span without one is complete.
+    """Finding on a scanned span; a complete span has none.
 
-    `unread` says that nothing is known about it, for the reason in `error`. Slots without a candle are `missing` or
-    `confirmed` to have none; `due` are those of both that are worth a request. `suspects` are slots whose candles are
-    in doubt and to be asked for again. `unverified` are slots whose candle is not verified, and `changed` those of them
-    in which a verified one was. `resting` are slots whose candle is not verified, and that wait for another answer.
+    If `unread` is set, the span could not be read, for the reason in `error`. Slots without a candle are `missing`, or
+    `confirmed` to have none; the slots in `due` are the part of both that is worth a request. `suspects` are slots with
+    a suspect candle that is due. `unverified` are slots with an unverified candle; in `changed`, that candle replaced a
+    verified one. `resting` are slots with an unverified candle that waits for another answer, until `again_at` (ms UTC)
+    for the first.
     """
 
     unread: bool = False
@@ -225,7 +226,7 @@ class SpanFinding(_OfSeries):
 
 
 class ScanOutcome(_Message):
-    """Findings of a scan task; `error` says why it has none. Spans that are `put_off` (by index) are left out."""
+    """Findings of a scan task, or the `error` that ended it. `put_off` has the indices of spans left for later."""
 
     kind: Literal["scan"] = "scan"
     id: _Name
@@ -235,21 +236,21 @@ class ScanOutcome(_Message):
 
     @property
     def series(self) -> frozenset[Series]:
-        """The series it has findings about."""
+        """Series with a finding."""
         return frozenset(finding.series for finding in self.findings)
 
 
 class PageOutcome(_OfSeries):
     """Outcome of a page.
 
-    Of the slots in its span those that hold no candle are `unresolved` or `confirmed` to have none, and all others hold
-    one. `unresolved` is None where nothing became known of any: they stand as before. Of the candles in its pages
-    `mismatched` differed from the exchange's, `repaired` of those gave way, and `rewritten` of these had been verified.
-    `references` were asked for beside the page's own `requests`. `refused` says that the exchange will not serve this
-    series, however often it is asked, `unanswered` that no answer came and a later one may.
-    `verified` are the slots of its span whose candles are verified by now, and at `again_at` (ms UTC) what waits for
-    another answer is worth a request again. `reopened` are slots outside its span that were confirmed and are not any
-    more, `removed` are slots whose candle was removed, since the exchange does not have it.
+    Slots of the span without a candle are `unresolved`, or `confirmed` to have none; all other slots hold one. If
+    `unresolved` is None, the state of all slots is unchanged. `undecided` are missing slots that the answer did not
+    help to decide. `mismatched` candles differed from the exchange's; `repaired` of these were replaced, and
+    `rewritten` of the replaced ones had been verified before. `requests` were sent for the page, `references` in
+    addition. `refused` says that the exchange will never serve this series, `unanswered` that a later request may
+    succeed. `verified` are the slots of the span whose candle is now verified. At `again_at` (ms UTC) the first slot
+    that waits for another answer is worth a request. `reopened` are slots outside the span that are no longer
+    confirmed. `removed` are slots whose candle was removed because the exchange does not have it.
     """
 
     kind: Literal["page"] = "page"
@@ -280,12 +281,12 @@ outcome_of: TypeAdapter[ScanOutcome | PageOutcome] = TypeAdapter(Outcome)
 
 
 def wire_of(slots: Intervals, step: int) -> tuple[tuple[int, int], ...]:
-    """Write intervals on a grid of `step` ms as a message carries them."""
+    """Convert intervals on a grid of `step` ms to their form in a message."""
     return tuple((one.start, one.size(step)) for one in slots)
 
 
 def intervals_of(wire: Iterable[tuple[int, int]], step: int) -> Intervals:
-    """Read intervals from a message."""
+    """Convert intervals from their form in a message."""
     return Intervals(Interval(start, start + count * step) for start, count in wire)
 
 
@@ -308,7 +309,7 @@ def page_outcome(
     again_at: int | None = None,
     fault: str | None = None,
 ) -> PageOutcome:
-    """Return a page's outcome; `slots` says how the slots of its span without a candle stand, None if unknown."""
+    """Return a page's outcome; `slots` are the absent slots of its span, None if these are unknown."""
     step = task.span.timeframe.step_ms
     return PageOutcome(
         id=task.id,

@@ -1,4 +1,4 @@
-"""One page in the cache: the slots it lacks, and the merge of the exchange's answer with its proofs."""
+"""One page in the cache: reads the slots that lack a candle, and merges the exchange's answer with its proofs."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PageLook:
-    """The cache's state of a page's slots, read under the page's claim.
+    """The state of a page's slots in the cache, read under the page's claim.
 
     Attributes:
         asked: Slots to ask for.
-        slots: Slots of its span without a candle.
-        present: Slots with a candle, of all that it asks for.
+        slots: Slots of the span without a candle.
+        present: Slots of `asked` with a candle.
         is_wanted: Whether the page is worth a request.
-        awaits_reference: Whether a reference must come before that request: all it is wanted for was absent twice.
-        known: The evidence about all that it asks for.
-        copies: The candles in all that it asks for, by open time; read of a page that may be wanted.
-        verified: Slots of those of them that are verified.
-        fresh: Slots of those of these that are not to be compared again.
+        awaits_reference: Whether a reference must come first, because two answers lacked every slot worth the request.
+        known: Evidence on `asked`.
+        copies: Candles in `asked` by open time; empty if the page is surely not worth a request.
+        verified: Slots of `copies` whose candle is verified.
+        fresh: Slots of `verified` whose candle need not be compared again.
     """
 
     asked: Interval
@@ -61,12 +61,12 @@ class PageLook:
     fresh: Intervals = NOTHING
 
     def fresh_in(self, span: Interval) -> Intervals:
-        """Return the slots of a span whose candles are fresh and not in doubt."""
+        """Return the slots of a span whose candles are fresh and not suspect."""
         return (self.fresh - _doubted(self.known.ledger, span)) & span
 
 
 class PageCache:
-    """Looks at pages and merges them. At any moment the cache holds all of a merge, with its proofs, or none."""
+    """Reads pages and merges their answers; the cache holds either all of a merge, proofs included, or none of it."""
 
     def __init__(self, candles: CandleStore, evidence: EvidenceStore, clock: SharedClock) -> None:
         self._candles = candles
@@ -74,15 +74,15 @@ class PageCache:
         self._clock = clock
 
     async def look(self, task: PageTask) -> PageLook:
-        """Read which slots of a page lack a candle, and whether they are worth a request.
+        """Read the state of a page's slots, and whether they are worth a request.
 
         Raises:
-            StoreError: The cache could not be read, or readers look at the series in another layout.
+            StoreError: The cache could not be read, or readers use another layout for the series.
         """
         series, asked, now = task.span.series, task.asked_slots, await self._clock.now()
         absent, known = await self._read(series, asked)
         if known.ledger.where(asked, is_lacked):
-            # Candles that an answer lacked settle beside thirty others alone.
+            # A candle that an answer lacked is settled only beside thirty witnesses, so the page is filled up.
             step = series.timeframe.step_ms
             asked = filled_up(asked, closed_before(now, series.timeframe, task.rules.grace_ms), step)
             absent, known = await self._read(series, asked)
@@ -115,7 +115,7 @@ class PageCache:
     async def _verified(
         self, series: Series, asked: Interval, copies: Mapping[int, Copy], known: LedgerRead
     ) -> dict[int, int]:
-        """Return the slots of verified candles, each with when that was (ms UTC); accepted ones are never stale.
+        """Return the instant of verification of each verified candle (ms UTC), by slot; accepted ones are never stale.
 
         Raises:
             StoreError: The digests could not be read.
@@ -132,10 +132,10 @@ class PageCache:
         return times
 
     async def _read(self, series: Series, asked: Interval) -> tuple[Intervals, LedgerRead]:
-        """Return the slots of an interval without a candle, and the evidence about it and the hours around it.
+        """Return the slots of an interval without a candle, and the evidence on it and on the hours around it.
 
         Raises:
-            StoreError: One of both could not be read.
+            StoreError: The slots or the evidence could not be read.
         """
         (found,) = await scan(self._candles, [(series, asked)], confirm_ms=0)
         around = Interval(max(asked.start - LATE_REACH_MS, 0), asked.stop + LATE_REACH_MS)
@@ -146,7 +146,7 @@ class PageCache:
         return Intervals.of_gaps(found.gaps, series.timeframe.step_ms), known
 
     def judge(self, task: PageTask, look: PageLook, answer: Answer, venue: Venue) -> Verdict:
-        """Return the proofs of an answer about a page; write nothing."""
+        """Return the verdict of an answer on a page, without writing it."""
         step, slots = task.span.timeframe.step_ms, task.span.interval
         known = drop_changed(look.known.known, look.asked, {at: one.member for at, one in look.copies.items()})
         return judge(known, answer, look.present, venue, step, slots=slots, grace_ms=task.rules.grace_ms)
@@ -154,9 +154,10 @@ class PageCache:
     async def merge(
         self, task: PageTask, look: PageLook, reply: PageReply, page: CandlePage, venue: Venue
     ) -> PageOutcome:
-        """Merge candles of absent slots and of doubted ones that are due, with the answer's proofs.
+        """Write candles into absent slots and over suspect ones that are due, together with the answer's proofs.
 
-        Repeating it is harmless. An error of the series' own, such as a key of another type, ends in the outcome.
+        A repeated merge is harmless. An error of this series alone, such as a key of another type, is returned in the
+        outcome.
 
         Raises:
             StoreError: Redis is away or full; whether the merge took effect is unknown.
@@ -188,7 +189,7 @@ class PageCache:
                 by=task.run,
             )
         except StoreFull:
-            # Asked for already: the answer is kept until there is room.
+            # The caller keeps the answer and tries again until Redis has room.
             raise
         except StoreError as refused:
             return page_outcome(task, look.slots, requests=reply.requests, error=str(own_fault(refused)))
@@ -218,7 +219,7 @@ class PageCache:
     async def note_answer(
         self, series: Series, answer: Answer, venue: Venue, keeping: Retention, *, grace_ms: int
     ) -> Intervals:
-        """Note the proofs of an answer about a series, without writing a candle; return slots settled without one.
+        """Write the proofs of an answer, without its candles; return the slots now confirmed to have no candle.
 
         Raises:
             StoreError: The cache could not be read or written.
@@ -233,9 +234,9 @@ class PageCache:
 
 
 def answer_of(page: CandlePage, asked: Interval, at: int, step: int) -> Answer:
-    """Return a page that was asked for at `at` (ms UTC) as evidence about the closed slots that it was asked for.
+    """Return a page that was asked for at `at` (ms UTC) as evidence on the slots in `asked`.
 
-    A row beyond each end of them, the forming bar for one, bears witness of the time around them.
+    The answer's oldest and newest rows count even beyond these slots: they show that it covers the time around.
     """
     rows = {candle.timestamp for candle in page.candles}
     rows |= {one for one in (page.oldest, page.newest) if one is not None}
@@ -248,18 +249,18 @@ def _slots_of(open_times: Iterable[int], series: Series) -> Intervals:
 
 
 def _doubted(ledger: Ledger, slots: Interval) -> Intervals:
-    """Return the slots whose candles are in doubt."""
+    """Return the slots whose candles are suspect."""
     return ledger.in_state(slots, State.SUSPECT)
 
 
 def _reopened(before: Ledger, verdict: Verdict, asked: Interval) -> Intervals:
-    """Return the slots in reach of an answer that were confirmed before it and are not any more."""
+    """Return the slots in reach of an answer that were confirmed before it and are no longer."""
     reach = Interval(max(asked.start - LATE_REACH_MS, 0), asked.stop + LATE_REACH_MS)
     return before.confirmed(reach) - verdict.known.ledger.confirmed(reach)
 
 
 def _merge_fault(proven: ProvenMerge, max_candles: int, step: int) -> str | None:
-    """Return the gravest thing to tell of a merge, None where there is nothing."""
+    """Return the gravest fault of a merge in words; None for a merge without faults."""
     merged = proven.outcome
     if merged.refused:
         return (

@@ -37,10 +37,9 @@ _logger = logging.getLogger(__name__)
 
 
 class PageFetcher:
-    """Takes pages on their trip, any number at a time.
+    """Fetches pages into the cache, any number at a time.
 
-    Killed or cancelled at any point, the cache and its evidence hold either the state before a merge or the state
-    after it.
+    If it is killed or cancelled, cache and evidence hold either the state before a merge or the state after it.
     """
 
     def __init__(self, parts: BaseParts, source: CoinbaseClient, redis: RedisRetry) -> None:
@@ -55,16 +54,17 @@ class PageFetcher:
         self._redis = redis
 
     def drain(self) -> None:
-        """Wait for nothing any more: answers that are on their way are taken, pages that wait raise `Drained`."""
+        """Finish requests that were sent, and end all waits: pages that wait raise `Drained`."""
         self._drain.begin()
 
     async def fetch(self, task: PageTask, under_way: trio.Event) -> PageOutcome:
-        """Fetch a page into the cache; an answer is merged however long Redis is away, and never asked for twice.
+        """Fetch a page into the cache; keep an answer and try to merge it for as long as Redis is away.
 
-        `under_way` is set as soon as another page may follow: this one has its permit, or waits for another's claim.
+        `under_way` is set as soon as the worker may take another page: when this one has its permit, or waits for the
+        claim of another task.
 
         Raises:
-            Drained: It was waiting; its claim is released.
+            Drained: The page was waiting; its claim is released.
         """
         retry = self._redis.retry_while_redis_is_away
         try:
@@ -77,10 +77,10 @@ class PageFetcher:
         return outcome
 
     async def _claim_look_ask(self, task: PageTask, under_way: trio.Event) -> tuple[PageLook | None, PageReply]:
-        """Return the cache's state and the exchange's reply; no look means that something about the series failed.
+        """Return the cache's state and the exchange's reply; the state is None if an error of the series came first.
 
-        The claim comes first, so that a slot due under it is due because nobody has asked: what another job was
-        answered is in the ledger.
+        The claim is taken before the look. So the ledger already has the answers to other jobs, and a slot that is
+        still due has not been asked for.
         """
         look = None
         series, keep = task.span.series, partial(self._keep, task)
@@ -103,9 +103,9 @@ class PageFetcher:
             return look, PageReply(error=str(own_fault(error)))
 
     async def _claim(self, task: PageTask, under_way: trio.Event) -> None:
-        """Claim a page; wait for a job that asks for some of its slots, unless its run or its task has ended.
+        """Claim a page; if another task has claimed slots of it, wait for that task.
 
-        A failover brings claims back that were given up.
+        The claim of a finished task or run is ignored: a failover can bring released claims back.
         """
         void = ""
         while (other := await self._take(task, void)) is not None:
@@ -117,10 +117,10 @@ class PageFetcher:
             await self._check_open(task)
 
     async def _keep(self, task: PageTask) -> None:
-        """Renew a page's claim; one that ran out and was taken by others is theirs.
+        """Renew a page's claim; if it expired and another task took the slots, leave that task's claim alone.
 
         Raises:
-            RunClosed: Nobody wants the page any more.
+            RunClosed: The run of the page has ended.
         """
         await self._check_open(task)
         await self._take(task)
@@ -152,9 +152,9 @@ class PageFetcher:
         )
 
     async def _see_venue(self, task: PageTask, look: PageLook, reply: PageReply, page: CandlePage) -> tuple[Venue, int]:
-        """Return the facts about the exchange at the moment of a page, with a reference where one proves more.
+        """Return the facts about the exchange at the time of a page, and the number of requests for a reference.
 
-        With them come the requests sent for the reference.
+        A reference is obtained if the verdict says that it would prove more slots.
         """
         series, step = task.span.series, task.span.timeframe.step_ms
         answer = answer_of(page, look.asked, reply.at, step)
@@ -174,7 +174,7 @@ class PageFetcher:
         return reached.facts(venue, wanted), reached.requests
 
     async def _note_trust(self, task: PageTask, verdict: Verdict) -> None:
-        """Pause the series of a contradicted answer, and end all pauses with an answer that lacks none of five."""
+        """Pause the series of a contradicted answer; end all pauses after a complete answer with enough witnesses."""
         series, step = task.span.series, task.span.timeframe.step_ms
         if verdict.is_contradicted:
             CONTRADICTED.add(1)
@@ -185,10 +185,10 @@ class PageFetcher:
             await self._venue.end_withheld()
 
     async def _release(self, task: PageTask) -> None:
-        """Release the claim; one that Redis refuses to release ends by itself.
+        """Release the claim; if Redis refuses that, log it, and the claim expires.
 
         Raises:
-            StoreUnavailable: Redis is away; others wait for the claim until it is released after all, or ends.
+            StoreUnavailable: Redis is away. Other tasks wait until the claim is released or expires.
         """
         try:
             await self._claims.release(task.span.series, task.hull, task.token)
@@ -196,7 +196,7 @@ class PageFetcher:
             _log_unreleased(task, own_fault(error))
 
     async def _try_release(self, task: PageTask) -> None:
-        """Release the claim if Redis does so at once; the next worker on this page has the same token."""
+        """Try once to release the claim; a claim that stays does not stop the next worker, which has the same token."""
         try:
             await self._release(task)
         except StoreError as error:

@@ -1,4 +1,4 @@
-"""Requests for one page: a permit for each, and a few tries."""
+"""Requests for one page: up to four attempts, each with a permit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from reconciler_engine.coinbase.client import CoinbaseClient
 
 ATTEMPTS = 4
-"""Requests sent for one page before it is left for the next pass."""
+"""Most requests for one page; after that it is left to the next pass."""
 
 _LONGEST_PAUSE_S = 5.0
 _SECOND_MS = 1_000
@@ -36,10 +36,10 @@ _RETRY = Backoff(base_ms=500, cap_ms=5_000)
 
 @dataclass(frozen=True, slots=True)
 class PageReply:
-    """The exchange's page, asked for at `at` (ms UTC), or the `error` that explains why none came.
+    """The exchange's page, asked for at `at` (ms UTC), or the `error` that explains why it did not come.
 
-    `refused`: no page of this series will ever be served. `unanswered`: none came, but a later try may succeed.
-    `references`: the references that were asked for before the page.
+    `refused` says that the exchange will never serve this series, `unanswered` that a later request may succeed.
+    `references` is the number of requests for references before the page.
     """
 
     requests: int = 0
@@ -66,16 +66,16 @@ class PageRequester:
     async def ask(
         self, series: Series, slots: Interval, keep: Callable[[], Awaitable[None]], under_way: trio.Event
     ) -> PageReply:
-        """Ask for a page until it comes, `ATTEMPTS` have failed, or another one cannot help.
+        """Ask for a page until it comes, `ATTEMPTS` requests have failed, or a further request would be useless.
 
         Args:
             series: Series of the page.
             slots: Interval asked for.
-            keep: Keeps the page's claim alive; called before each wait, it raises where nobody wants the page.
+            keep: Renews the page's claim before each wait for a permit; raises if the page is no longer wanted.
             under_way: Set with the first permit.
 
         Raises:
-            Drained: It was waiting.
+            Drained: The request was waiting for a permit or between attempts.
             StoreError: Redis went away before there was an answer, or `keep` raised it.
         """
         requests = 0
@@ -97,12 +97,12 @@ class PageRequester:
             return PageReply(requests, error=str(refusal), refused=_is_hopeless(refusal), unanswered=unanswered)
 
     async def _wait_permit(self, keep: Callable[[], Awaitable[None]], *, failed: bool) -> Permit:
-        """Wait as long as it takes: the exchange may have sent everybody back for minutes.
+        """Wait for a permit without a time limit, since the exchange may demand a pause of minutes.
 
-        The permit is to be used at once.
+        Use the permit at once.
 
         Raises:
-            SourceError: Nothing may be asked at present.
+            SourceError: The breaker forbids requests at present.
         """
         while True:
             await keep()
@@ -113,19 +113,19 @@ class PageRequester:
                 await self._drain.sleep(min(refused.wait_ms / 1_000, _LONGEST_PAUSE_S))
 
     async def _fetch(self, series: Series, slots: Interval) -> tuple[int, CandlePage]:
-        """Return the instant of the request (ms UTC), which neither clock has passed, and its answer.
+        """Return the instant of the request (ms UTC), by the clock that is behind, and its answer.
 
-        A page that reaches the newest closed slot asks for the forming bar, too: with it the newest row is not cut.
+        A page up to the newest closed slot also asks for the forming bar: its row proves that the row before is whole.
         """
         at = await self._clock.now()
         page = await self._source.fetch_candles(series, with_forming(slots, at, series.timeframe))
         await self._clock.check(max(page.served_at or 0, page.newest or 0), at)
-        # Redis' clock may have been set since the two were compared: bars to come are not bars without trades.
+        # Redis' clock may have jumped ahead since the comparison; future bars must not count as bars without trades.
         return at if page.served_at is None else min(at, page.served_at + _SECOND_MS), page
 
 
 def _is_hopeless(refusal: SourceError) -> bool:
-    """Whether the exchange has no such product, or does not let us read it."""
+    """Whether the product does not exist at the exchange, or may not be read."""
     return isinstance(refusal, NotAuthorized) or (
         isinstance(refusal, RequestRefused) and refusal.status == HTTPStatus.NOT_FOUND
     )

@@ -1,4 +1,4 @@
-"""Retries while Redis is away: one loop for every step of a worker, and one line in the log for all of them."""
+"""Retries a worker's steps while Redis is away; the log gets one line for all waiting steps."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _T = TypeVar("_T")
 
 
 class RedisRetry:
-    """Retries harmless steps until Redis does them: away, full, read-only or denying, it is never given up."""
+    """Retries repeatable steps without a limit while Redis is away, full or read-only, or denies the command."""
 
     def __init__(self) -> None:
         self._waiting = 0
         self.failures = 0
-        """How often Redis did not do a step, so far."""
+        """Number of failed steps so far."""
 
     async def retry_while_redis_is_away(
         self, step: Callable[[], Awaitable[_T]], pause: Callable[[float], Awaitable[None]] = trio.sleep
@@ -46,9 +46,9 @@ class RedisRetry:
 
     @contextmanager
     def _wait(self, error: StoreError) -> Iterator[None]:
-        """Count a step for the length of a block, which ends without an error once Redis has served it.
+        """Count a waiting step for the length of a block.
 
-        The log is told when the first begins to wait, and when the last one is served.
+        Log when the first step begins to wait, and when the last one has succeeded.
         """
         self._waiting += 1
         if self._waiting == 1:

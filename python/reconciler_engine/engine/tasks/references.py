@@ -1,4 +1,4 @@
-"""References for answers that prove too little alone: the same slots of the venue's most traded product."""
+"""References: answers about the exchange's most traded product, which help to prove that slots of others are empty."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from reconciler_engine.store.product_list import ProductList, ProductListStore
 from reconciler_engine.store.venue import VenueStore
 
 _TURN_S = 5
-"""A worker that died over a reference blocks it for so long at most. One that waits longer for its permit may be joined
-by another, which costs a request."""
+"""Length of a worker's turn to ask for a reference (s): so long does a worker that died hold up the others. If a worker
+waits longer for its permit, another may ask as well, which costs a request."""
 
 _LOOK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """A reference as far as it could be had, and the requests that it took.
+    """The result of obtaining a reference.
 
     Attributes:
-        reference: The reference; None where the product list names no product for it, or nobody could be asked.
-        is_possible: Whether the product list names a product for it.
-        requests: Requests sent for it.
+        reference: The reference; None if it could not be obtained.
+        is_possible: Whether the product list has a product for it.
+        requests: Number of requests sent for it.
     """
 
     reference: Reference | None
@@ -45,7 +45,7 @@ class Reached:
     requests: int = 0
 
     def facts(self, venue: Venue, slots: Interval) -> Venue:
-        """Return the facts about the exchange with this reference, for an answer about these slots."""
+        """Return the facts about the exchange, supplemented by this reference, for an answer about these slots."""
         if self.reference is None:
             return venue._replace(is_hopeless=not self.is_possible)
         has = self.reference.is_whole and self.reference.covers(slots)
@@ -53,17 +53,17 @@ class Reached:
 
 
 class ReferenceCount:
-    """Counts the references that pages may want: pages with one grid and the same slots share one."""
+    """Counts the references that pages may need; pages of one timeframe can share a reference."""
 
     def __init__(self, listed: ProductList, now: int, grace_ms: int) -> None:
-        """Make a count for pages asked for at `now` (ms UTC), by the product list kept."""
+        """Make a counter for pages requested at `now` (ms UTC); `listed` is the list to choose products from."""
         self._now = now
         self._grace_ms = grace_ms
         self._product_of = cache(partial(_product_for, listed))
         self._slots: set[tuple[Series, Interval]] = set()
 
     def add(self, series: Series, slots: Interval) -> None:
-        """Count the reference of a page over these slots; none where the list names no product for it."""
+        """Count the reference of a page over these slots, if the list has a product for it."""
         symbol = self._product_of(series.symbol)
         if symbol is not None:
             closed = closed_before(self._now, series.timeframe, self._grace_ms)
@@ -72,7 +72,7 @@ class ReferenceCount:
 
     @property
     def total(self) -> int:
-        """The number of references."""
+        """Number of references."""
         return len(self._slots)
 
 
@@ -81,10 +81,10 @@ def _product_for(listed: ProductList, symbol: str) -> str | None:
 
 
 class References:
-    """Obtains references. All workers share them: of a timeframe's newest slots one is asked for in five minutes.
+    """Obtains references, which all workers share: one request in five minutes for a timeframe's newest slots.
 
-    A reference's answer is judged like any other, so that slots without trades settle for its product, too. Its candles
-    are not written: the product may not be tracked.
+    The answer is judged like any other, so that empty slots are settled for its product, too. Its candles are not
+    written, since the engine may not keep that product.
     """
 
     def __init__(
@@ -103,12 +103,12 @@ class References:
         self._asking: defaultdict[Series, trio.Lock] = defaultdict(trio.Lock)
 
     async def obtain(self, task: PageTask, slots: Interval, keep: Callable[[], Awaitable[None]]) -> Reached:
-        """Return the reference for slots of a page; it is asked for where none of this moment is kept.
+        """Return the reference for slots of a page: a current one from Redis, or a new one from the exchange.
 
         Args:
-            task: The page that wants a reference.
-            slots: Slots of its series, a page's at most.
-            keep: Keeps the page's claim.
+            task: The page that needs a reference.
+            slots: Slots of its series, at most a page.
+            keep: Renews the page's claim.
 
         Raises:
             StoreError: Redis did not do its part.
@@ -161,7 +161,7 @@ class References:
         try:
             reply = await self._requester.ask(product, asked, keep, trio.Event())
         except Drained:
-            # The page that wants it has its answer: it is merged without a reference.
+            # The page already has its answer, which is merged without a reference.
             return Reached(None)
         if reply.page is None:
             return Reached(None, requests=reply.requests)

@@ -1,4 +1,4 @@
-"""Scan: read series, detect missing slots, and look twice before reporting them."""
+"""Scan: reads series, detects missing slots, and reads these a second time before reporting them."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from reconciler_engine.store.evidence import EvidenceStore, LedgerRead
 from reconciler_engine.store.listings import note_listing
 
 CONFIRM_MS = 250
-"""A gap is read again after this long: the feeder's remove-then-add leaves holes that last one round trip."""
+"""Pause before the second read of a gap (ms): the feeder's remove-then-add leaves holes that last one round trip."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpanScan:
-    """Slots that a span of a series lacks.
+    """Result of the scan of a span.
 
     Attributes:
-        gaps: Closed slots without a candle; each was missing in every read made.
+        gaps: Closed slots without a candle in any of the reads.
         duplicates: Open times that several candles share.
         malformed: Slots of members that are not candles of the series.
-        error: Why the span could not be read; then nothing is known about it.
-        unverified: Open times of candles that are not verified, fillers left out; empty where that was not asked.
-        changed: Those of them that took the place of a verified candle, or stand beside it; so in every read made.
+        error: Why the span could not be read; the other fields are then empty.
+        unverified: Open times of unverified candles, without fillers; empty if not asked for.
+        changed: Open times of `unverified` whose candle replaced a verified one, or shares its slot, in every read.
     """
 
     gaps: tuple[Gap, ...] = ()
@@ -47,12 +47,12 @@ class SpanScan:
 
     @property
     def is_clean(self) -> bool:
-        """Whether there is nothing to say about this span."""
+        """Whether the span was read and is complete, regular and verified."""
         return not (self.unverified or self.error or self.is_fleeting)
 
     @property
     def is_fleeting(self) -> bool:
-        """Whether a second read may find less to say about this span."""
+        """Whether a finding may disappear in a second read."""
         return bool(self.gaps or self.duplicates or self.malformed or self.changed)
 
 
@@ -64,10 +64,10 @@ async def scan(
     turn: trio.Lock | None = None,
     digests: bool = False,
 ) -> list[SpanScan]:
-    """Return the slots that each span lacks, in the order asked; with `digests` its unverified candles, too.
+    """Return the missing slots of each span, in the order asked; with `digests` also the unverified candles.
 
-    Spans that lack or changed something are read a second time after `confirm_ms` (0: never); a slot counts as missing
-    only if no read saw its candle. Each read waits for its `turn`; the pause between them takes none.
+    Spans with missing slots or other fleeting findings are read a second time after `confirm_ms` (0: never). A slot is
+    missing only if its candle was absent in both reads. The lock `turn` is held during each read, not between them.
     """
     turn = turn or trio.Lock()
     async with turn:
@@ -85,9 +85,9 @@ async def scan(
 
 
 def _examine(series: Series, interval: Interval, reads: Sequence[SlotsRead]) -> SpanScan:
-    """Judge a span by all reads of it: a candle seen in any counts, the rest as last seen.
+    """Judge a span by all its reads: a candle seen in any read counts, everything else is as in the last read.
 
-    A filler stands for no trades: its slot is without a candle until the exchange has shown that it has none.
+    A filler (a candle that the feeder writes for a slot without trades) does not count as a candle.
     """
     last = reads[-1]
     if last.is_whole and not last.unverified:
@@ -114,14 +114,14 @@ _NOTHING_KNOWN = LedgerRead(Ledger())
 async def perform_scan(
     store: CandleStore, evidence: EvidenceStore, task: ScanTask, turn: trio.Lock | None = None
 ) -> ScanOutcome:
-    """Do a scan task: list missing slots, and clean slots with several members where it asks for repair.
+    """Do a scan task: find missing slots and, if it asks for repair, clean slots with several members.
 
-    The ledger is read of spans with gaps, and of all where suspects are asked for. Errors that are one series' own end
-    in its finding; slots whose ledger cannot be read are missing and not worth a request: its answer could not be kept.
+    The ledger is read for spans with gaps, or for all spans if the task asks for suspects. An error of one series is
+    returned in its finding. Slots whose ledger cannot be read are missing but not due, since proofs could not be
+    stored.
 
     Raises:
-        StoreUnavailable: Redis cannot be reached, or a node of it that the task waits for; slots cleaned so far stay
-            clean.
+        StoreUnavailable: Redis, or a node that the task waits for, cannot be reached; slots already cleaned stay clean.
     """
     turn = turn or trio.Lock()
     wanted = [(span.series, span.interval) for span in task.spans]
@@ -146,13 +146,13 @@ async def perform_scan(
 
 
 def _is_put_off(task: ScanTask, unread: StoreError | None, *errors: StoreError | None) -> bool:
-    """Whether a series is left for later, since its node may be back in a moment.
+    """Whether to put a series off, because its node may be back in a moment.
 
     Raises:
-        StoreError: The task waits for the node; or the candles could not be read, for all series.
+        StoreError: The task waits for that node, or Redis as a whole cannot be read.
     """
     if unread is not None:
-        # A server that is loading says so for each command; that is not an error of one series.
+        # A loading server fails every command, so that error does not concern one series only.
         own_fault(unread, waits=task.waits)
     brief = [one for one in (unread, *errors) if isinstance(one, NodeUnavailable) and not isinstance(one, NodeAway)]
     if brief and task.waits:
@@ -169,7 +169,7 @@ async def _judge(
     read: LedgerRead,
     misplaced: StoreError | None,
 ) -> SpanFinding | None:
-    """Return the finding on a span; None where it is complete and no suspect in it is due."""
+    """Return the finding on a span; None if it is complete and has no due suspect."""
     step = span.timeframe.step_ms
     absent = Intervals.of_gaps(found.gaps, step)
     suspects = NOTHING
@@ -177,7 +177,7 @@ async def _judge(
         suspects = find_due_suspects(read.ledger, span.interval, task.now, step, task.audit) - absent
     if found.is_clean and not suspects and read.error is None:
         return None
-    # Each repair may fail alone: its error is told, and the finding stands without it.
+    # If a repair fails, its error is reported and the finding is returned all the same.
     errors = [misplaced, found.error, read.error]
     ledger = read.ledger
     unclean = sorted({*found.duplicates, *found.malformed})
@@ -191,7 +191,7 @@ async def _judge(
         ledger = await note_listing(evidence, span.series, absent, ledger, span.listing, task.now, retention)
     except StoreError as refused:
         errors.append(own_fault(refused))
-    # Without its evidence nothing is due: an answer about the span could not be kept.
+    # If the evidence cannot be read, no slot is due, since proofs could not be stored.
     slots = sort_absent(absent, ledger, task.now)
     doubted = ledger.in_state(span.interval, State.SUSPECT) - absent
     unverified = Intervals.of_slots(found.unverified, step) - doubted

@@ -1,4 +1,4 @@
-"""The settings by which a task is done: those of the process that asked for it, whichever worker does it."""
+"""The settings that a task carries: a worker follows those of the process that created the task."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 
 
 class WorkRules(BaseModel):
-    """How a page's answer is judged and merged. One that says nothing repairs nothing.
+    """Rules for judging and merging a page's answer; the defaults repair nothing.
 
     Attributes:
-        audit: Treatment of a candle unlike the exchange's.
-        grace_ms: How long after its close a bar may still be on its way.
-        allow_other_layout: Whether keys are filled that readers do not look at.
+        audit: Treatment of a candle that differs from the exchange's.
+        grace_ms: Time after its close within which a bar may still arrive (ms).
+        allow_other_layout: Whether to fill keys of a layout that readers do not use.
         announce_close: Number of the newest closed bars among which a repair also announces the newest one.
     """
 
@@ -30,7 +30,7 @@ class WorkRules(BaseModel):
 
     @classmethod
     def of(cls, config: ReconciliationConfig) -> WorkRules:
-        """Return the rules of work that settings ask for."""
+        """Return the rules given by settings."""
         return cls(
             audit=config.audit_rules,
             grace_ms=config.grace_ms,

@@ -1,4 +1,4 @@
-"""The worker: takes tasks from Redis, has each done, and records its outcome."""
+"""The worker: takes tasks from Redis, carries them out, and records their outcomes."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from reconciler_engine.store.task_streams import MAX_DELIVERIES, Delivery, Lane
 from reconciler_engine.store.tasks import TaskQueue, job_of
 
 PAGES_IN_FLIGHT = 16
-"""Pages one worker has under way at a time: at 30 requests a second an answer may take half a second."""
+"""Most pages that one worker fetches at a time: enough for 30 requests a second with answers after half a second."""
 
 SCANS_IN_FLIGHT = 16
-"""Scan tasks one worker has under way at a time: nearly all of it is the pause before the second look."""
+"""Most scan tasks that one worker does at a time: a scan mostly waits in the pause before its second read."""
 
 _TOUCH_S = 10.0
 _HAND_BACK_S = 2.0
@@ -52,7 +52,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Worker:
-    """Runs until cancelled or drained. Killed at any point, its tasks are handed out again and repeat harmlessly."""
+    """Does tasks until cancelled or drained. If it is killed, other workers get its tasks and safely repeat them."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Worker:
         fetcher: PageFetcher | None,
         redis: RedisRetry,
     ) -> None:
-        """Make a worker; without `fetcher` it scans, and leaves pages to others."""
+        """Make a worker; without `fetcher` it takes scan tasks only."""
         self._queue = queue
         self._store = store
         self._evidence = evidence
@@ -77,14 +77,13 @@ class Worker:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take and do tasks until drained; report started once the streams can be read.
 
-        A Redis that goes away, or lets this client in no more, is waited for: the tasks in hand are done again from
-        their beginning.
+        If Redis goes away or denies access, the worker waits and then repeats the interrupted steps of its tasks.
 
         Raises:
-            ConfigError: There is something else under the name of a stream.
+            ConfigError: The key of a stream holds a value of another type.
         """
         await self._retry(self._queue.create_groups)
-        # Drained or cancelled; of an error any of the tasks in hand may be the cause.
+        # False after an error, which any of the tasks in hand may have caused.
         is_in_order = False
         try:
             async with trio.open_nursery() as nursery:
@@ -102,18 +101,18 @@ class Worker:
             is_in_order = _is_cancellation(error)
             raise
         finally:
-            # Cancelled, too (Ctrl-C in a command): otherwise other runs would wait a minute for the tasks it took.
+            # Also after Ctrl-C in a command: otherwise other runs would wait a minute for the tasks in hand.
             with trio.move_on_after(_HAND_BACK_S, shield=True):
                 await self._hand_back(is_in_order=is_in_order)
 
     def drain(self) -> None:
-        """Take no more tasks; `run` returns when answers under way are stored. Waiting tasks are handed back."""
+        """Take no more tasks and hand waiting ones back; `run` returns once answers under way are stored."""
         self._taking.cancel()
         if self._fetcher is not None:
             self._fetcher.drain()
 
     async def _do_scans(self, taking: trio.Nursery) -> None:
-        """Take scans and let them go on; one reads at a time, since other clients wait behind its pipelines."""
+        """Start scan tasks as they come; one scan reads at a time, so that other clients of Redis do not wait long."""
         slots = trio.Semaphore(SCANS_IN_FLIGHT, max_value=SCANS_IN_FLIGHT)
         turn = trio.Lock()
         while True:
@@ -135,7 +134,7 @@ class Worker:
         await self._finish(delivery, task, await perform_scan(self._store, self._evidence, task, turn))
 
     async def _do_pages(self, fetcher: PageFetcher, working: trio.Nursery) -> None:
-        """Take pages, the next when the one before is under way; the live lane is looked at before each permit."""
+        """Start pages one after another, each once the last has its permit, so that live pages can go first."""
         slots = trio.Semaphore(PAGES_IN_FLIGHT, max_value=PAGES_IN_FLIGHT)
         while True:
             for delivery in await self._take(Lane.LIVE, Lane.VERIFY, Lane.DEEP):
@@ -162,15 +161,15 @@ class Worker:
 
     @asynccontextmanager
     async def _failing_alone(self, delivery: Delivery, task: ScanTask | PageTask) -> AsyncIterator[None]:
-        """Let an error in a task end that task alone, not the worker and all it has in hand."""
+        """Record an error in a task as its outcome, so that the worker and its other tasks go on."""
         try:
             yield
         except _ENDS_WORKER:
             raise
         except BaseException as error:
-            # A panic of native code is a BaseException.
+            # BaseException, because a panic of native code is one.
             _logger.exception("task failed", extra=facts_of(task))
-            # Its text may hold anything.
+            # The outcome leaves out the error's text, which may contain anything.
             said = f"failed with {type(error).__name__}; the log says where"
             await self._retry(partial(self._finish, delivery, task, _failed(task, said)))
 
@@ -180,9 +179,9 @@ class Worker:
         return found
 
     async def _take_once(self, lanes: tuple[Lane, ...]) -> list[Delivery]:
-        """Take tasks; after an outage first those that Redis says we have, and that are not in hand.
+        """Take tasks; after an outage, first the tasks that Redis has assigned to this worker without its knowledge.
 
-        Whichever step saw the outage: a failover may have brought back tasks that were finished.
+        These are tasks whose delivery was lost, and finished tasks that a failover brought back.
         """
         failures = self._redis.failures
         if failures != self._failures_seen[lanes]:
@@ -194,7 +193,7 @@ class Worker:
         return await self._queue.take(*lanes)
 
     async def _read(self, delivery: Delivery) -> ScanTask | PageTask | None:
-        """Return the task in a delivery, or None after taking it off its stream: no task, no run, or no hope."""
+        """Return the task of a delivery; if it is invalid, void or has failed too often, drop it and return None."""
         try:
             task = task_of.validate_json(delivery.body)
         except ValidationError as error:
@@ -202,7 +201,7 @@ class Worker:
             await self._drop(delivery)
             return None
         if isinstance(task, ScanTask) != (delivery.lane is Lane.SCAN):
-            # No reader of this lane does such tasks: it would stay in hand for ever.
+            # The readers of this lane cannot do such a task; it would stay in hand for ever.
             _logger.error("a stream entry is a task of another lane", extra={"lane": delivery.lane, "task": task.id})
             await self._drop(delivery)
             return None
@@ -225,7 +224,7 @@ class Worker:
         self._in_hand.pop((delivery.lane, delivery.entry), None)
 
     async def _hand_back(self, *, is_in_order: bool) -> None:
-        """Hand out again unfinished tasks; should Redis be away, idle time does it later."""
+        """Return unfinished tasks to their streams; if Redis is away, other workers take them after an idle time."""
         try:
             if is_in_order:
                 await self._queue.hand_back()
@@ -235,7 +234,7 @@ class Worker:
             _logger.info("tasks could not be handed back", extra={"error": str(error)})
 
     async def _keep_tasks(self) -> None:
-        """Refresh every task in hand; hand out again those that other workers let lie."""
+        """Refresh the tasks in hand, and return tasks that other workers abandoned to their streams."""
         while True:
             await trio.sleep(_TOUCH_S)
             try:
@@ -273,7 +272,7 @@ def facts_of(task: ScanTask | PageTask) -> dict[str, Any]:
 
 
 def outcome_facts(outcome: ScanOutcome | PageOutcome) -> dict[str, Any]:
-    """Return the figures of an outcome, those that are none left out."""
+    """Return the figures of an outcome, without zeros."""
     told: dict[str, Any] = {} if outcome.error is None else {"error": outcome.error}
     if isinstance(outcome, ScanOutcome):
         return {"findings": len(outcome.findings), **told}
