@@ -90,7 +90,7 @@ def _check_pattern(pattern: str, problem: str, text: str) -> None:
 
 
 def _taken(check: Callable[[str], object]) -> Callable[[str], str]:
-    """Return a validator of texts that `check` takes without a ValueError; it gives back each as it is."""
+    """Return a validator that calls `check`, which raises ValueError for a bad text, and returns the text unchanged."""
 
     def checked(text: str) -> str:
         check(text)

@@ -29,7 +29,7 @@ _LONGEST_MS = 10**13
 
 
 def _field(name: str, **bounds: Any) -> Any:
-    """Return the field of a setting as its definition describes it."""
+    """Return the model field of a setting, made from its definition."""
     setting = SETTINGS[name]
     return Field(default=setting.default, description=setting.allowed, repr=not setting.hidden, **bounds)
 
@@ -186,7 +186,7 @@ class ReconciliationConfig(BaseModel):
 
     @property
     def verify_rules(self) -> VerifyRules:
-        """The times of verification."""
+        """Rules for when candles are verified."""
         return VerifyRules(self.settle_ms, self.max_unverified_ms)
 
     @property

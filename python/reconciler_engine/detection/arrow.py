@@ -37,15 +37,15 @@ _UNITS: Final = {b"tss:": "timestamp[s]", b"tsu:": "timestamp[us]", b"tsn:": "ti
 
 
 class Schema(Structure):
-    """ArrowSchema."""
+    """The C struct `ArrowSchema`."""
 
 
 class Array(Structure):
-    """ArrowArray."""
+    """The C struct `ArrowArray`."""
 
 
 class Stream(Structure):
-    """ArrowArrayStream."""
+    """The C struct `ArrowArrayStream`."""
 
 
 ReleaseSchema = ctypes.CFUNCTYPE(None, POINTER(Schema))
@@ -92,13 +92,13 @@ _capsule_pointer.restype = c_void_p
 
 
 class ArrowArrayExporter(Protocol):
-    """A producer of an Arrow array."""
+    """An object that exports an Arrow array."""
 
     def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]: ...
 
 
 class ArrowStreamExporter(Protocol):
-    """A producer of an Arrow stream."""
+    """An object that exports an Arrow stream."""
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
 

@@ -113,7 +113,7 @@ class Flaws:
         self._by_rule: dict[Rule, Flaw] = {}
 
     def note(self, rule: Rule, first: int | None, last: int | None, rows: int, numbers: str = "") -> None:
-        """Add a place."""
+        """Add a place that breaks a rule."""
         flaw = self._by_rule.setdefault(rule, Flaw(rule))
         flaw.rows += rows
         flaw.places += 1

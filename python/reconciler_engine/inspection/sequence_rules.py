@@ -36,7 +36,7 @@ class Run:
             self.rows += 1
 
     def finish(self) -> None:
-        """End the run."""
+        """End the run, and note it if it is long enough."""
         if self.rows >= self._least:
             self._flaws.note(
                 self._rule, self._first, self._last, self.rows, f"{self._common:.12g}" if self._common else ""
@@ -98,7 +98,7 @@ class RepeatedValues:
         self._seen, self._before = {}, {}
 
     def _end(self) -> None:
-        """End the run."""
+        """End the run, and note it if it is long enough."""
         if self._rows and self._rows >= self._least:
             numbers = f"as {self._distance} rows before" if self._distance > 1 else "as the row before"
             self._flaws.note(Rule.REPEATED_VALUES, self._first, self._last, self._rows, numbers)

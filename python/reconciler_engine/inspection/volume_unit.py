@@ -21,9 +21,10 @@ _SAMPLE = 8
 """Number of bars that suffice to find a group's last decimal place, except in one group in millions."""
 
 _TOLERANCE = 0.7
+"""Largest difference between the change of the median volume and that of the last decimal place (powers of ten)."""
+
 _BEYOND_DOUBT = math.log10(500)
-"""Both are decimal logarithms: the largest difference between the change of the median volume and the change of the
-last decimal place; and the smallest change of the median that counts by itself."""
+"""Smallest change of the median volume that counts by itself (powers of ten)."""
 
 _Bar = tuple[int, float]
 

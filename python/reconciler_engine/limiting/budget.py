@@ -71,7 +71,7 @@ class Budget:
 
     @property
     def rate_per_s(self) -> float:
-        """Permits a second in the long run."""
+        """Average permits a second in the long run, by the stricter limit."""
         return 1_000_000 / max(limit.interval_us for limit in self.limits)
 
     def share(self, part: float) -> Budget:

@@ -89,7 +89,7 @@ class AskScript(Protocol):
 
 
 class PermitSteps:
-    """Conversations with one bucket."""
+    """Makes conversations with one bucket, to be carried out by a driver."""
 
     def __init__(
         self,

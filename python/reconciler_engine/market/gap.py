@@ -23,7 +23,7 @@ class Gap(NamedTuple):
 
 
 class GapInfo(NamedTuple):
-    """A gap and the series it is in."""
+    """A gap with the symbol and timeframe of its series."""
 
     symbol: str
     timeframe: Timeframe

@@ -41,7 +41,7 @@ class SeriesResult:
         rewritten: Repaired candles that had been verified before: the exchange changed them since.
         proved: Slots that this pass proved to have no candle.
         newly_verified: Candles that this pass verified; 0 for a pass that does not examine verification.
-        by_sum: Newly verified candles that were compared with the sums of finer ones, without a request.
+        by_sum: Candles that were verified by the sums of finer ones, without a request.
         wrong_sums: Mismatched candles that were equal to the sums of finer ones.
         unverified: Unverified candles, without resting ones; 0 for a pass that does not examine verification.
         unverified_since: Close of the oldest unverified candle (ms UTC); None if there is none.

@@ -1,7 +1,7 @@
 """Compare answers of the exchange with the cache: find the witnesses, and those that an answer lacks. Pure.
 
-Section 1 of the rules of truth. An exchange that withholds candles answers with well-formed pages that lack them. The
-cache knows some of the candles that such a page should have: they are its witnesses.
+Section 1 of the rules of truth. An exchange that withholds candles answers with well-formed pages without them. But the
+cache knows some of the candles that the page should have: these are its witnesses.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from reconciler_engine.planning.ledger import Knowledge, Reason
 from reconciler_engine.planning.sightings import IMPROBABLE, LEAST_PACE_SLOTS, PACE_SLOTS
 
 WITNESS_AGE_MS = 120_000
-"""A candle bears witness from two minutes after its close: the exchange may publish a bar that late."""
+"""A candle is a witness from two minutes after its close: until then, the exchange may not have published it."""
 
 INDEPENDENT_AFTER_MS = 3_600_000
 """Time for which a candle from an answer is not an independent witness: the next answers may share its fault."""
@@ -94,7 +94,7 @@ def find_witnesses(answer: Answer, candles: Intervals, known: Knowledge, step: i
     | holds a candle that is not a filler                | yes     |
     | known to exist, with or without a member           | yes     |
     | suspect: not at the exchange                       | no      |
-    | accepted by hand                                   | no      |
+    | accepted by the operator                           | no      |
     | closed less than two minutes before the request    | no      |
 
     Args:
@@ -117,12 +117,12 @@ def find_lacking(answer: Answer, witnesses: Intervals) -> Intervals:
 
 
 def independent_of(witnesses: Intervals, known: Knowledge, at: int) -> Intervals:
-    """Return the witnesses that no answer of the last hour brought into the cache."""
+    """Return the witnesses whose row did not come first in an answer of the last hour."""
     return witnesses - Intervals(one.slots for one in known.brought if at - one.at < INDEPENDENT_AFTER_MS)
 
 
 def sudden_silence(there: Intervals, asked: Interval, closed: Interval, step: int) -> Interval:
-    """Return the closed slots after a product's newest candle, if its pace makes so long a silence improbable.
+    """Return the closed slots after a product's newest candle, if this silence is improbable at its pace of trading.
 
     A product that always trades and falls silent has stopped trading, or the exchange is late: only time tells which.
     Returns an empty interval if the silence is probable.
@@ -145,7 +145,7 @@ def sudden_silence(there: Intervals, asked: Interval, closed: Interval, step: in
 
 
 def usable_rows(answer: Answer, lacking: Intervals, step: int) -> Intervals:
-    """Return the rows that may fill a slot: all but the newest, or all if the answer lacks no later witness."""
+    """Return the rows that may fill a slot. The newest row is left out if the answer lacks a later witness."""
     newest = answer.newest(step)
     if newest is None or not lacking or lacking[-1].stop <= newest:
         return answer.rows

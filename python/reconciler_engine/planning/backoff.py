@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from reconciler_engine.errors import RateLimited, SourceUnavailable
 
 RETRY_AFTER_LIMIT_MS = 3_600_000
-"""The longest wait an exchange can impose: an hour, its longest known rate window (10,000 requests an hour)."""
+"""Longest wait that an exchange can impose: an hour, its longest known rate window (10,000 requests an hour)."""
 
 _SECONDS = re.compile(r"[0-9]{1,12}")
 _HTTP_DATE_LIMIT = 64
@@ -63,7 +63,7 @@ THROTTLED = Backoff(base_ms=1_000, cap_ms=60_000)
 """For 429. Coinbase sends no Retry-After; its buckets refill within a second, and requests cluster at bar closes."""
 
 BLOCKED = Backoff(base_ms=30_000, cap_ms=600_000)
-"""For 403 `Too many errors`: such keys stayed blocked for tens of seconds to minutes (field reports, 2026-01)."""
+"""For 403 `Too many errors`: keys then stay blocked for tens of seconds to minutes (field reports, 2026-01)."""
 
 
 SILENT = Backoff(base_ms=500, cap_ms=10_000)
@@ -78,7 +78,7 @@ def push_back_ms(refusal: RateLimited | SourceUnavailable, refusals: int, draw: 
     (up to `RETRY_AFTER_LIMIT_MS`), and grows with each refusal even if the exchange asks for a short wait.
 
     Args:
-        refusal: The error that stands for the exchange's answer, or for its silence.
+        refusal: The error that the request raised.
         refusals: Refusals in a row for this budget, this one included; at least 1.
         draw: A uniform random draw from `[0, 1)`.
 

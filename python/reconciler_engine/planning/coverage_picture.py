@@ -1,4 +1,4 @@
-"""A picture of coverage: series as rows over one time axis, a cell for each bucket of time. Pure."""
+"""Draw coverage as a picture: a row for each series over a time axis, a cell for each bucket of time. Pure."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def cells_of(row: Row, axis: Interval, columns: int) -> list[Cell]:
 
 
 def runs_of_cells(cells: Sequence[Cell]) -> Iterator[tuple[int, int, Cell]]:
-    """Yield maximal runs of equal cells: first column, number of columns, their state."""
+    """Yield maximal runs of equal cells: first column, number of columns, state."""
     column = 0
     for cell, run in groupby(cells):
         count = len(list(run))

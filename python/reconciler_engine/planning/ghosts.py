@@ -77,7 +77,7 @@ def _rest(known: Finding | None, at: int) -> Finding | None:
 
 
 def is_lacked(finding: Finding) -> bool:
-    """Whether answers lacked a candle that the cache knows, and it is still unsettled whether it exists."""
+    """Whether answers lacked a candle that the cache knows, and its existence is still unsettled."""
     return finding.reason is Reason.LACKED_ONCE
 
 

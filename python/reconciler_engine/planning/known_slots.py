@@ -1,4 +1,4 @@
-"""Merge what passes with windows of different length found out about a series. Pure."""
+"""Merge the findings of passes with different windows about a series. Pure."""
 
 from __future__ import annotations
 

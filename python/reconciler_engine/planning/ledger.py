@@ -161,7 +161,7 @@ class Ledger:
         return f"Ledger({list(self.findings)!r})"
 
     def at(self, open_time: int) -> Finding | None:
-        """Return the finding on a slot, or None."""
+        """Return the finding on the slot with this open time, or None."""
         index = bisect_right(self.findings, open_time, key=_start) - 1
         if index < 0 or self.findings[index].stop <= open_time:
             return None

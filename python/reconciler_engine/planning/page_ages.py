@@ -101,7 +101,7 @@ class PageAges:
         return sum(len(one.at) for one in self._ages.values())
 
     def fit(self, kept: Mapping[Series, Interval]) -> None:
-        """Hold the pages of these slots, and no others."""
+        """Keep exactly the pages of these slots; new ones are unknown."""
         before, self._ages = self._ages, {}
         for series, slots in kept.items():
             first, stop = _number(series, slots.start), _number(series, slots.stop - 1) + 1
@@ -110,7 +110,7 @@ class PageAges:
         self._not_before = {key: at for key, at in self._not_before.items() if key[0] in kept}
 
     def unknown(self, most: int) -> Iterator[tuple[Series, range]]:
-        """Yield the pages that nobody has looked at yet, at most so many of a series at a time."""
+        """Yield the pages of unknown age: a series with a range of up to `most` page numbers at a time."""
         for series, ages in self._ages.items():
             stop = 0
             while (start := ages.find_unknown(stop)) < len(ages.at):

@@ -29,7 +29,7 @@ class Page:
 
     Attributes:
         interval: The slots it asks for, at most `PAGE_SLOTS`.
-        wanted: Slots in it that it is sent for.
+        wanted: Slots in it that are the reason for the request.
     """
 
     interval: Interval
@@ -54,9 +54,9 @@ def keep_whole(_laid: int, _start: int) -> bool:
 class PageStream:
     """Covers slots that arrive in ascending order with the fewest pages, oldest page first.
 
-    Each page begins at the oldest uncovered slot: some page must hold that slot, and no such page reaches further
-    ahead. A page that later slots may still join is carried over to the next call, at most one at a time, so the pages
-    do not depend on how the slots are split over calls.
+    Each page begins at the oldest uncovered slot. That is optimal: some page must hold that slot, and no other page
+    that holds it reaches further. A page that later slots may still join is carried over to the next call, at most one
+    at a time, so the pages do not depend on how the slots are split over calls.
 
     Args:
         step: The grid's step (ms).
@@ -113,7 +113,7 @@ class PageStream:
 
 
 def lay(slots: Sequence[Interval], step: int, limit: int = PAGE_SLOTS, may_wait: MayWait = cut_to_fill) -> list[Page]:
-    """Return the fewest pages that cover ascending slots, oldest first; the arguments are those of `PageStream`."""
+    """Return the fewest pages that cover ascending slots, oldest first; the arguments are as in `PageStream`."""
     stream = PageStream(step, limit, may_wait)
     return [*stream.add(slots, slots[-1].stop if slots else 0), *stream.finish()]
 
@@ -168,7 +168,7 @@ def shares(pages: Sequence[Page], step: int, closed: int) -> list[Interval]:
 
 
 def margin_of(page: Page, step: int) -> int:
-    """Return how many neighbours a page asks for on each side: one a wanted slot, since proofs need as many candles."""
+    """Return how many neighbours a page asks for on each side: at least one for each wanted slot, for its proof."""
     return max(MARGIN_SLOTS, page.wanted.size(step))
 
 

@@ -140,7 +140,7 @@ def _note_rows(
     | usable, values differ from the candle's | suspect: values differ                                           |
     | the same, and a second answer may       | suspect: second answer; asked for again after four minutes       |
     |   repair the candle                     |                                                                  |
-    | usable, third replacement within a day  | suspect: contested, for a day whatever other answers have        |
+    | usable, third replacement within a day  | suspect: contested, for a day, regardless of other answers       |
     | usable, not compared with the candle    | known to exist; a doubt about values stays                       |
     | unusable                                | missing: unusable row, unless it holds a candle; rests after two |
     |                                         | such answers four minutes apart                                  |
@@ -323,7 +323,7 @@ def _prove(known: Finding | None, at: int, *, reason: Reason) -> Finding:
 
 
 def _checked(known: Finding, at: int) -> Finding:
-    """Return a proof after an answer that agrees with it."""
+    """Return the finding of a proved slot after an answer that agrees with the proof."""
     due = known.next_check
     if due is None:
         return known

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from reconciler_engine.planning.backoff import Backoff
 
 BEAT_S = 1.0
-"""How often a child says that all is well."""
+"""Interval in seconds at which a child reports that it is alive."""
 
 EXIT_CONFIG = 78
 """Exit code of a child for a configuration that cannot work: a restart cannot help."""

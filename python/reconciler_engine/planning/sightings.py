@@ -1,4 +1,4 @@
-"""How many answers must agree about a slot, how far apart, and when to ask again. Pure."""
+"""Constants of proof: how many answers must agree, how far apart, and when a slot is asked for again. Pure."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ class Look(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """Times of the next request for a series (ms UTC). The series with the smallest one is the most urgent.
+    """Times of the next request for a series (ms UTC). The smallest standing is the most urgent one.
 
     Attributes:
         latest: Last moment for the request: later, a bar would be unverified for too long.

@@ -21,9 +21,9 @@ DEFAULT_GRACE_MS = 15_000
 
 
 def closed_before(now: int, timeframe: Timeframe, grace_ms: int = DEFAULT_GRACE_MS) -> int:
-    """Return the end of the closed slots: every open time below it closed at least `grace_ms` ago.
+    """Return the end of the slots whose bars closed at least `grace_ms` ago.
 
-    The newest closed slot opens one step earlier; the forming bar lies at or after the returned instant.
+    The newest of these slots opens one step earlier. The forming bar opens at or after the returned instant.
     """
     return timeframe.floor(now - grace_ms)
 

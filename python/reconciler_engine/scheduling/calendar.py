@@ -118,7 +118,7 @@ def _days(day: Field, length: int, first: int) -> int:
 
 
 def _nearest_weekday(day: int, length: int, first: int) -> int:
-    """Return the Monday to Friday nearest to `day` without leaving the month."""
+    """Return the day of the month nearest to `day` that is not on a weekend."""
     weekday = (first + day - 1) % WEEK
     if weekday == _SATURDAY:
         return day - 1 if day > 1 else day + 2

@@ -1,7 +1,7 @@
 """Cron expressions: parse, compare, and find the next slot.
 
-Times follow Debian's cron (Vixie lineage); the syntax is that of the Open Cron Pattern Specification 1.0.
-A slot is an instant at which an expression fires. Nothing here reads a clock.
+Changes of offset are handled as in Debian's cron (Vixie cron). The syntax is that of the Open Cron Pattern
+Specification 1.0. A slot is an instant at which an expression fires. Pure: no function here reads a clock.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ def _split(text: str) -> list[tuple[Kind, str, int]]:
     """Return each field's kind, text and column, seconds first.
 
     Raises:
-        CronError: The text has neither five or six fields nor a nickname.
+        CronError: The text is not a nickname and does not have five or six fields.
     """
     if len(text) > _LONGEST_TEXT:
         raise _whole(text[:_LONGEST_TEXT], f"is {len(text)} characters long; allowed: {_LONGEST_TEXT}")

@@ -184,7 +184,7 @@ class FieldReader:
 
 
 class _Item:
-    """One item of a field's list."""
+    """Parses one item of the comma-separated list in a field."""
 
     def __init__(self, kind: Kind, written: str, column: int, reader: FieldReader) -> None:
         self._kind = kind

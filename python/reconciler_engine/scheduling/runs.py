@@ -141,7 +141,7 @@ def _text(error: BaseException) -> str:
 
 
 class GuardHeld(ReconcilerError):
-    """Another run of the job is still open, here or elsewhere."""
+    """Another run of the job is still open, in this process or in another one (`elsewhere`)."""
 
     retryable = True
 

@@ -75,7 +75,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a job is decided: all slots at or before `decided` (ms UTC) of this `era` were started or have ended."""
+    """How far a job is decided: its slots at or before `decided` (ms UTC), in this `era`, are running or have ended."""
 
     decided: int
     era: int = 0
