@@ -81,7 +81,7 @@ def _last_place(bars: Sequence[_Bar]) -> int:
 
 
 def _border_by_places(bars: Sequence[_Bar], finest: int, *, rises: bool) -> int:
-    """Return the open time at which the last decimal place changes; only one side has volumes with the finest one."""
+    """Return the open time at which the last decimal place changes. Only one side has volumes with the finest place."""
     fine = [index for index, bar in enumerate(bars) if _last_place([bar]) <= finest]
     if rises:
         return bars[fine[-1] + 1 if fine else 0][0]

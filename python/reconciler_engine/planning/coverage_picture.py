@@ -63,7 +63,7 @@ class Panel:
     def columns(self, room: int) -> int:
         """Return the number of cells for the axis, at most `room`.
 
-        If there is room for a cell a bar, every bar gets the same number of cells.
+        If there is room for at least one cell for each bar, every bar gets the same number of cells.
         """
         bars = max(1, ceil_div(self.axis.stop - self.axis.start, min(row.step for row in self.rows)))
         return room - room % bars if bars <= room else room
@@ -127,7 +127,7 @@ def states_in(rows: Sequence[Row]) -> list[State]:
 
 
 def instants(axis: Interval) -> tuple[str, str]:
-    """Return both ends of an axis as text; the second one has no date if it is the date of the first."""
+    """Return both ends of an axis as text; the second one has no date if both are on the same day."""
     start, stop = (datetime.fromtimestamp(instant / 1_000, UTC) for instant in (axis.start, axis.stop))
     same = start.date() == stop.date()
     return start.strftime("%Y-%m-%d %H:%M"), stop.strftime("%H:%M UTC" if same else "%Y-%m-%d %H:%M UTC")

@@ -68,7 +68,8 @@ def extend(
     If the pass did not look for obstacles or unverified candles (None), the known suspect and unverified ones stay, and
     every candle that closed since then counts as unverified.
     """
-    # The new window replaces the known one if it begins after its end, or before its start although it is narrower.
+    # The new window replaces the known one if it begins after the end of the known one, or if it is narrower and begins
+    # before the start of the known one.
     length = window.stop - window.start
     is_wide = known is None or length >= known.base_ms
     if known is None or not (is_wide or known.window.start <= window.start) or window.start > known.window.stop:

@@ -23,7 +23,7 @@ class Listing:
 
 
 def apply_listing(ledger: Ledger, listing: Listing, slots: Intervals, step: int, at: int) -> Ledger:
-    """Return the ledger with the slots outside a listing set to `unlisted`, and the slots inside it no longer so.
+    """Return the ledger with slots outside the listing set to `unlisted`; slots inside it lose that state.
 
     The bars of the listing and of the delisting lie inside: both may hold trades.
 

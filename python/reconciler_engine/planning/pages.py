@@ -89,7 +89,7 @@ class PageStream:
         for interval in slots:
             start, stop = interval.start, interval.stop
             while start < stop:
-                # A page that is full, or has room for a part of the slots that may wait, is final.
+                # The page is final if it is full, or if the interval fits only in part and may wait.
                 if self._carried and stop > self._end and (start >= self._end or self._may_wait(self._laid + 1, start)):
                     pages.append(self._take())
                 if not self._carried:

@@ -18,7 +18,7 @@ WHOLE_FOR_MS = 60_000
 """A whole reference counts for answers within a minute of it. An outage may begin later."""
 
 _SAME_OUTAGE_MS = 2 * THIRD_AFTER_MS
-"""Two references that lack rows and are further apart than this show two outages."""
+"""If two references lack rows and are further apart than this, they show two separate outages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Reference:
     Attributes:
         slots: Slots asked for.
         at: Instant of the request (ms UTC).
-        is_whole: Whether every slot has a row or is settled for that product.
+        is_whole: Whether every slot has a row, or is known to have no candle of that product.
         lacking_since: Instant of the first answer in the current run of answers that lack rows (ms UTC); None if whole.
     """
 
@@ -47,9 +47,10 @@ class Reference:
         return self.lacking_since is not None and self.at - self.lacking_since >= THIRD_AFTER_MS
 
     def is_current(self, at: int) -> bool:
-        """Whether a new request at `at` (ms UTC) is useless: it was requested just now, or is hopeless for an hour.
+        """Whether a new request at `at` (ms UTC) would be useless: too soon after the last one.
 
-        A reference that lacks rows is current for four minutes, so that every scan (about five minutes apart) asks.
+        A whole reference is current for a minute, and a hopeless one for an hour. One that lacks rows is current for
+        four minutes, so that every scan asks for it: scans are about five minutes apart.
         """
         if self.is_hopeless and 0 <= at - self.at < THIRD_AFTER_MS:
             return True
@@ -57,7 +58,7 @@ class Reference:
 
 
 def reference_slots(slots: Interval, closed: int, step: int) -> Interval:
-    """Return the slots to request as a reference: the newest page, or a page from the start of older slots.
+    """Return the slots to request as a reference: the newest page if `slots` begin in it, else a page from their start.
 
     All series with questions about the newest page share one reference.
 

@@ -40,7 +40,7 @@ def is_settled_empty(finding: Finding) -> bool:
 
 
 def covered(slots: Intervals, finer: Intervals, step: int) -> Intervals:
-    """Return the slots (a grid of `step` ms) that lie entirely within the finer slots."""
+    """Return those of `slots`, on a grid of `step` ms, that finer slots cover entirely."""
     whole = (one for one in slots.slots(step) if finer & Interval(one, one + step) == (Interval(one, one + step),))
     return Intervals.of_slots(whole, step)
 

@@ -118,7 +118,8 @@ def _pages(step: int, rules: VerifyRules) -> tuple[int, int]:
 def _with_sums(series: Sequence[Series], hourly: Sequence[float]) -> Iterator[float]:
     """Yield the requests an hour of each series; a series with a finer timeframe needs only its audited pages.
 
-    Such a series is examined after each request for the symbol's finest divisor, or at each close if that is rarer.
+    Such a series is examined when its finest divisor among the symbol's timeframes is requested, or at each close if
+    that is rarer.
     """
     kept: defaultdict[str, dict[Timeframe, float]] = defaultdict(dict)
     for one, per_hour in zip(series, hourly, strict=True):

@@ -122,7 +122,7 @@ class CronExpression:
 
     @property
     def follows_wall_clock(self) -> bool:
-        """Whether the text of the minute or the hour begins with `*`, which decides about changes of offset.
+        """Whether the text of the minute or the hour begins with `*`. It matters when the zone's offset changes.
 
         If True, the expression fires at every matching minute that the wall clock shows: not in the skipped hour of
         spring, and twice in the repeated hour of autumn. If False, its times are fixed: matching times in the skipped

@@ -20,7 +20,7 @@ _FOREVER = 1 << 62
 
 
 class TickReason(Enum):
-    """Why a tick exists."""
+    """Why a tick was made."""
 
     SLOT = "slot"
     COALESCED = "coalesced"
@@ -75,7 +75,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a job is decided: its slots at or before `decided` (ms UTC), in this `era`, are running or have ended."""
+    """Progress of a job's decisions: slots at or before `decided` (ms UTC), in this `era`, are running or have ended."""
 
     decided: int
     era: int = 0

@@ -68,7 +68,7 @@ def offset_at(zone: tzinfo, instant_s: int) -> int:
 
 
 def span_at(zone: tzinfo, instant_s: int) -> OffsetInterval:
-    """Return the span that holds an instant (s UTC). Its ends show all changes of offset within two days around.
+    """Return the span that holds an instant (s UTC). All changes of offset within two days of it are ends of spans.
 
     Spans are cached by zone and block of 97 days, in an LRU cache of 1,024 blocks.
     """
