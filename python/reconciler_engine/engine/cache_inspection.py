@@ -22,7 +22,7 @@ from reconciler_engine.planning.window import closed_before
 from reconciler_engine.store.ready_question import Readiness
 
 READY_BARS = 100
-"""Most newest bars that the ready gate is asked about."""
+"""Greatest number of newest bars that the ready gate is asked about."""
 
 AHEAD_MS = 600_000
 """How far a feeder's clock may be ahead of the exchange's (ms), as in the gate's script."""

@@ -62,7 +62,7 @@ class SharedClock(ServerClock):
 
         Args:
             latest: Latest instant in an answer of the exchange (ms UTC).
-            at: Instant of the pass that asked (ms UTC); an answer that is not 2 s later is not examined.
+            at: Instant of the pass that asked (ms UTC). If `latest` is at most 2 s after it, the clocks are not read.
 
         Raises:
             StoreError: Redis did not do its part.

@@ -42,7 +42,7 @@ class HeldLeases:
 
     @asynccontextmanager
     async def hold(self, job: str, tick: str | None) -> AsyncIterator[HeldLease | None]:
-        """Hold a job's lease for the length of a block; give None if it cannot be had.
+        """Hold a job's lease for the length of a block; yield None if the lease is taken.
 
         `tick` names a tick of the schedule that only one engine may run; None for a run outside the schedule.
 

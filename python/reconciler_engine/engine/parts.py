@@ -149,7 +149,7 @@ def scope_of(config: ReconciliationConfig) -> Scope:
 def _make_bucket(
     config: ReconciliationConfig, client: TrioRedis, scope: Scope, identity: Identity | None, node: str
 ) -> TokenBucket:
-    """Build the bucket of the budget that all engines share whose requests the exchange counts together."""
+    """Build the bucket of the request budget, which all engines share that the exchange counts as one client."""
     name = budget_name(config, identity)
     breaker = f"{name}:breaker" if identity is None else f"breaker:{identity.key}"
     # Earlier versions kept one bucket per scope and had one layout; its state is taken over.

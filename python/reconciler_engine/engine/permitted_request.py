@@ -86,7 +86,7 @@ async def _note(bucket: TokenBucket, permit: Permit, error: SourceError | None, 
 
 
 def _level(fate: Fate, count: int) -> int:
-    """Return the log level of a failure: a warning only for the one that makes all processes slow down."""
+    """Return the log level of a failure: a warning only for the failure that slows all processes down."""
     loud_at = {Fate.SILENT: SILENCES, Fate.DENIED: DENIALS}.get(fate, 1)
     if count == loud_at:
         return logging.WARNING

@@ -68,8 +68,8 @@ def is_ready(
             user_id, exchange_id: As in the cache's keys (1 each).
             layout: The feeder's layout of keys: `user` (the default), `exchange` or `overflow`.
             grace_ms: How late a closed bar may come (ms; 15,000).
-            max_unverified_ms: Greatest age after its close of an unverified bar (ms; 1,800,000), or `any`.
-            young_ms: Age after its close up to which a missing slot is tolerated (ms; 0), unless the exchange has
+            max_unverified_ms: Longest time that a bar may stay unverified after its close (ms; 1,800,000), or `any`.
+            young_ms: Time after its close for which a missing slot is tolerated (ms; 0), unless the exchange has
                 shown a bar for it. The newest empty slots of a thin product are proved only by a second look.
             members: Whether to examine the newest `bars` members, as a reader takes them, and every slot from the
                 oldest of these on, instead of the newest `bars` slots (False). Members are searched in at most

@@ -61,7 +61,7 @@ class ScheduledPasses:
 
     An engine holds the job's lease in Redis as long as its pass runs. A tick that finds the lease held is skipped. Each
     write of a pass carries the lease's epoch: once another engine has taken over, Redis refuses the write and the pass
-    ends. An engine that takes over from a dead one first waits for the end of the run that this one left open.
+    ends. An engine that takes over from a dead one first waits for the dead engine's open run to end.
 
     `keep_leases` must run as long as passes do. `last` has each job's last pass, `crons` each job's cron expression,
     `series` the series to examine, `parts` the stores and clients in use, `now` the wall clock, `verify_run` the state

@@ -129,7 +129,7 @@ def _unlisted(symbols: Sequence[str], products: Sequence[Product]) -> list[str]:
 
 
 async def _fetch(parts: Parts, source: CoinbaseClient, symbols: Sequence[str]) -> tuple[Product, ...]:
-    """Fetch, keep and return the products; if the list of futures fails, take the symbols it might name as known."""
+    """Fetch, keep and return the products; if the list of futures fails, accept unlisted symbols unchecked."""
     products, trouble = await fetch_lists(symbols, partial(_fetch_list, parts, source))
     await parts.products.keep(products, await parts.clock.redis_now())
     await parts.products.turn.extend(REFRESH_EVERY_S)

@@ -91,7 +91,10 @@ class VerifyRun:
             await self._compare_again(parts, series, reconciler, now, 0 if is_behind else max(pages, 0))
 
     async def _ask_both_again(self, parts: Parts, series: Sequence[Series], reconciler: Reconciler) -> None:
-        """Ask again for bars that differ from the sums of finer ones, and for these; report lasting differences."""
+        """Ask again for bars that differ from the sum of their finer bars, and for the finer bars.
+
+        A difference that remains is reported.
+        """
 
         async def ask(slots: Mapping[Series, Interval], since: int) -> None:
             request = self._older_request(slots, Verify.AGAIN, stale_before=since)

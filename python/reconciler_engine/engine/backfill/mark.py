@@ -25,7 +25,7 @@ class Mark(BaseModel):
         run: The run that last moved the mark; a run that continues from here closes that one first.
         verified_to: First instant (ms UTC) that is not verified.
         missing: Slots found missing at the first read.
-        gaps: Intervals of missing slots; slots worth a request and others do not share an interval.
+        gaps: Intervals of missing slots, cut where slots worth a request meet slots that are not.
         open_gaps: Gaps in which a slot is still without a candle.
         filled: Slots that gained a candle.
         confirmed_empty: Slots that are confirmed to have no candle.
@@ -147,6 +147,6 @@ class Mark(BaseModel):
 
 
 def _left(page: Page, outcome: PageOutcome, step: int) -> tuple[Intervals, Intervals]:
-    """Return the wanted slots that are missing by an outcome, and those that are confirmed by it."""
+    """Return the wanted slots that an outcome reports as missing, and those that it reports as confirmed."""
     left, confirmed = intervals_of(outcome.unresolved or (), step), intervals_of(outcome.confirmed, step)
     return left & page.wanted, confirmed & page.wanted

@@ -30,7 +30,7 @@ class BackfilledSeries(SeriesResult):
 
 @dataclass(slots=True)
 class _OpenPage:
-    """A page without a counted outcome: `page.wanted` are its missing slots, `candles` the slots to verify."""
+    """A page that is not counted yet: `page.wanted` are its missing slots, `candles` the slots to verify."""
 
     page: Page
     is_bridge: bool = False

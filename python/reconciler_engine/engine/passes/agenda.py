@@ -10,7 +10,7 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.planning.verification import Look, Standing, VerifyRules, choose_due, count_requests, standing_of
 
 _RIGHT_IN_A_ROW = 3
-"""After so many verifications in a row by sums of finer bars, a series is expected to need no request."""
+"""Number of verifications by sums in a row after which a series is expected to need no request."""
 
 
 class Agenda:
@@ -77,7 +77,7 @@ class Agenda:
                 self._standings[series] = Standing(max(standing.latest, again), again, again)
 
     def note_sums(self, proved: Iterable[Series], others: Iterable[Series]) -> None:
-        """Record the series that sums proved; `others` were asked for or differed from their sums, so begin at zero.
+        """Count series that sums proved; reset the count of `others`, which were asked for or differed from their sums.
 
         A series that was right `_RIGHT_IN_A_ROW` times is expected to stay right: a feeder that writes one wrong bar of
         a timeframe usually writes more of them.

@@ -73,7 +73,7 @@ class OlderBars:
         return found
 
     async def _unknown(self, series: Series, slots: Interval) -> Intervals:
-        """Return the slots that are not settled: neither verified and free of doubt, nor confirmed without a candle."""
+        """Return the slots to verify: all but those with a verified, undoubted candle or a proof of having none."""
         step = series.timeframe.step_ms
         noted = await self._evidence.verified(series, slots)
         (read,) = await self._evidence.read([(series, slots)])

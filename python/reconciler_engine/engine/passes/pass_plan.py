@@ -37,7 +37,7 @@ class PassRequest:
         repair: Whether the pass sends requests and writes; if False, it only reports.
         lane: Stream of its page tasks.
         verify: Candles in the cache to ask for.
-        horizon_ms: Time ahead (ms): candles that become due within it are due now.
+        horizon_ms: Time ahead (ms); candles that become due within it are asked for, too.
         agenda: Chooses the series to ask for in this run; None for all series.
         ask_s: Time limit for handing out pages (s); None for no limit.
         pauses: Whether a series waits for the next pass after an answer that lacked candles.
@@ -87,7 +87,7 @@ async def windows_of(
 
 
 def scan_shards(windows: Windows) -> list[Windows]:
-    """Return the windows with slots, divided into groups of one pipeline's size; each group becomes a task."""
+    """Return the windows with slots, in groups that fit into one pipeline; each group becomes a task."""
     wanted = [(series, window) for series, window in windows if window.grid(series.timeframe.step_ms)]
     sizes = (len(window.grid(series.timeframe.step_ms)) for series, window in wanted)
     return [wanted[shard.start : shard.stop] for shard in shards(sizes, PIPELINE_MEMBERS)]

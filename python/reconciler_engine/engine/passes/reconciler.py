@@ -39,7 +39,7 @@ _LATE = "late-"
 """Prefix of the names of tasks for series that were put off."""
 
 _BATCH_MIN = 1 / 6
-"""Size of a batch of verified symbols, in minutes of the share (ten seconds) at one request a symbol."""
+"""Minutes of the verification share that one batch of symbols takes, at one request a symbol."""
 
 _logger = logging.getLogger(__name__)
 
@@ -107,7 +107,10 @@ class Reconciler:
         return result
 
     async def _explain(self, checked: Sequence[Checked], listings: Listings, *, whole: bool) -> list[Checked]:
-        """Add the reasons of slots that are not ready, of all series if `whole`; without reasons if Redis is away."""
+        """Add the reasons of unready slots: for all series if `whole`, else for series with missing or doubtful ones.
+
+        If Redis is away, the reasons are left out.
+        """
         asked = [one for one in checked if one.unresolved is not None and (whole or one.unresolved or one.has_doubts)]
         explained = {}
         try:

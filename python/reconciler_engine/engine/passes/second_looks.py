@@ -1,4 +1,4 @@
-"""Second looks at bars that differ from the sum of their finer ones at the exchange itself, an hour after the first."""
+"""Asks again, after an hour, for bars that differed from the sum of their finer bars in the exchange's own answers."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ class Surveyor:
             look_back: Milliseconds before now, or an explicit interval; only its closed slots are surveyed.
             bars: Number of the newest slots, and of the newest members, to which a window in milliseconds is extended.
             verify: Candles that the pass would ask for.
-            horizon_ms: Time ahead (ms): candles that become due within it are due now.
+            horizon_ms: Time ahead (ms); candles that become due within it would be asked for, too.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.

@@ -42,7 +42,7 @@ class Tally:
     """Counts one pass over given windows. The state of a slot is that of the scan until a page reports a new one."""
 
     def __init__(self, windows: Sequence[tuple[Series, Interval]], *, digests: bool = False) -> None:
-        """Make the tally of a pass; `digests` says whether it examines if candles are verified."""
+        """Make the tally of a pass; `digests` says whether the pass examines which candles are verified."""
         self._digests = digests
         self._rows = {series: SeriesRow(window, series.timeframe.step_ms) for series, window in windows}
         self._undone: Counter[str] = Counter()

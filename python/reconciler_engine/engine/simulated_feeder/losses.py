@@ -100,7 +100,7 @@ class FeedLosses:
         return [*chosen, newest]
 
     def _draw(self, what: str, number: int) -> tuple[float, float]:
-        """Return two draws from [0, 1)."""
+        """Return two numbers in [0, 1), hashed from the seed and the arguments."""
         text = f"{self.seed}:{what}:{number}".encode()
         first, second = struct.unpack("<2Q", hashlib.blake2b(text, digest_size=16).digest())
         return first / _WHOLE, second / _WHOLE

@@ -207,8 +207,8 @@ class SpanFinding(_OfSeries):
     If `unread` is set, the span could not be read, for the reason in `error`. Slots without a candle are `missing`, or
     `confirmed` to have none; the slots in `due` are the part of both that is worth a request. `suspects` are slots with
     a suspect candle that is due. `unverified` are slots with an unverified candle; in `changed`, that candle replaced a
-    verified one. `resting` are slots with an unverified candle that waits for another answer, until `again_at` (ms UTC)
-    for the first.
+    verified one. `resting` are slots with an unverified candle that waits for another answer. At `again_at` (ms UTC)
+    the first waiting slot is worth a request.
     """
 
     unread: bool = False

@@ -24,8 +24,8 @@ from reconciler_engine.store.product_list import ProductList, ProductListStore
 from reconciler_engine.store.venue import VenueStore
 
 _TURN_S = 5
-"""Length of a worker's turn to ask for a reference (s): so long does a worker that died hold up the others. If a worker
-waits longer for its permit, another may ask as well, which costs a request."""
+"""Length of a worker's turn to ask for a reference (s). A worker that died delays the others by no more than that. If a
+worker waits longer for its permit, another may ask as well, which costs a request."""
 
 _LOOK_S = 0.1
 

@@ -18,7 +18,8 @@ class WorkRules(BaseModel):
         audit: Treatment of a candle that differs from the exchange's.
         grace_ms: Time after its close within which a bar may still arrive (ms).
         allow_other_layout: Whether to fill keys of a layout that readers do not use.
-        announce_close: Number of the newest closed bars among which a repair also announces the newest one.
+        announce_close: Number of newest closed bars whose repair is also announced on the feeder's channel of closed
+            bars; 0 for none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

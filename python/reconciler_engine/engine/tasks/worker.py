@@ -234,7 +234,7 @@ class Worker:
             _logger.info("tasks could not be handed back", extra={"error": str(error)})
 
     async def _keep_tasks(self) -> None:
-        """Refresh the tasks in hand, and return tasks that other workers abandoned to their streams."""
+        """Refresh the tasks in hand; put tasks that other workers abandoned back on their streams."""
         while True:
             await trio.sleep(_TOUCH_S)
             try:
