@@ -138,14 +138,12 @@ def _note_rows(
     |-----------------------------------------|------------------------------------------------------------------|
     | usable                                  | known to exist; any finding is dropped                           |
     | usable, values differ from the candle's | suspect: values differ                                           |
-    | the same, and a second answer may       | suspect: second answer; asked for again after four minutes       |
-    |   repair the candle                     |                                                                  |
+    | the same; a second answer may repair it | suspect: second answer; asked for again after four minutes       |
     | usable, third replacement within a day  | suspect: contested, for a day, regardless of other answers       |
     | usable, not compared with the candle    | known to exist; a doubt about values stays                       |
     | unusable                                | missing: unusable row, unless it holds a candle; rests after two |
     |                                         | such answers four minutes apart                                  |
-    | late: an earlier answer lacked it       | as usable; empty slots nearby, proved without a reference,       |
-    |                                         | become unknown                                                   |
+    | late: an earlier answer lacked it       | as usable; nearby proofs without a reference are dropped         |
     """
     compared = usable - answer.doubted - answer.awaited
     of_values = OF_VALUES | {Reason.CONTESTED}

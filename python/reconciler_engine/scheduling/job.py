@@ -64,7 +64,7 @@ class Job:
         return None if interval is None else _DEFAULT_INTERVALS * interval
 
     def delay(self, tick: Tick) -> int:
-        """Return the delay of a tick's run (ms): a part of `jitter` that depends on the job's name, equal for every slot."""
+        """Return the delay of a tick's run (ms): a part of `jitter` chosen by the job's name, equal for every slot."""
         if not self.jitter:
             return 0
         interval = self.schedule.interval_at(tick.slot)
