@@ -69,7 +69,7 @@ class SeriesForecast:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Work of the next run of each job as of `at` (ms UTC): by job, by series with work, and that of the scrub."""
+    """The forecast as of `at` (ms UTC): the next run of each job, the series with work, and the load of the scrub."""
 
     at: int
     jobs: tuple[JobForecast, ...]

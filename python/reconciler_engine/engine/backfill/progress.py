@@ -88,7 +88,7 @@ class SeriesProgress:
 
     @property
     def wants_second_look(self) -> bool:
-        """Whether unresolved slots are left for which wider pages may prove more."""
+        """Whether unresolved slots are left that wider pages may settle."""
         return not (self._looked_again or self.is_stopped or self._failed) and self._counts.unresolved > 0
 
     @property

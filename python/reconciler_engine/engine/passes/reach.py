@@ -29,7 +29,7 @@ class Reach:
     async def find(self, before: Mapping[Series, int]) -> dict[Series, int]:
         """Return the start of the whole slots before an instant (ms UTC, on the grid), by series.
 
-        If the slot just before the instant is not whole, that is the instant itself.
+        If the slot just before the instant is not whole, the start is the instant itself.
 
         Raises:
             StoreUnavailable: Redis cannot be reached or did not answer in time.

@@ -82,7 +82,7 @@ class Tally:
     def looks(self, quick_ms: int = 0) -> dict[Series, Look]:
         """Return the state of the candles of every examined series, for the choice of pages.
 
-        With `quick_ms`, due slots of the last `quick_ms`, at least the newest three, are left to the gap scan.
+        If `quick_ms` is set, due slots of the last `quick_ms`, and of the newest three slots, are left to the gap scan.
         """
         looks = {}
         for series, row in self._rows.items():
