@@ -75,7 +75,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Progress of a job's decisions: slots up to `decided` (ms UTC, inclusive) of this `era` are running or have ended."""
+    """Progress of a job: its slots up to `decided` (ms UTC, inclusive) of this `era` are running or have ended."""
 
     decided: int
     era: int = 0
