@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from operator import attrgetter
@@ -11,7 +11,7 @@ from typing import Self
 from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.rounding import ceil_to
 
-_start = attrgetter("start")
+_start, _stop = attrgetter("start"), attrgetter("stop")
 
 
 @dataclass(frozen=True, slots=True, order=True, init=False)
@@ -155,22 +155,23 @@ class Intervals(tuple[Interval, ...]):
         ones, others = self, _many(other)
         if not ones or not others:
             return NOTHING
-        if len(others) == 1 and _covers(others[0], ones):
-            return ones
-        if len(ones) == 1 and _covers(ones[0], others):
-            return others
+        if len(others) == 1:
+            return _within(ones, others[0])
+        if len(ones) == 1:
+            return _within(others, ones[0])
         found: list[Interval] = []
         one = two = 0
         while one < len(ones) and two < len(others):
             left, right = ones[one], others[two]
             start = max(left.start, right.start)
-            stop = min(left.stop, right.stop)
-            if start < stop:
-                found.append(Interval(start, stop))
             if left.stop <= right.stop:
+                stop = left.stop
                 one += 1
             else:
+                stop = right.stop
                 two += 1
+            if start < stop:
+                found.append(Interval(start, stop))
         return _trusted(found)
 
     __rand__ = __and__
@@ -200,7 +201,7 @@ class Intervals(tuple[Interval, ...]):
                 start = max(start, others[index].stop)
                 index += 1
             if start < one.stop:
-                found.append(Interval(start, one.stop))
+                found.append(one if start == one.start else Interval(start, one.stop))
         return _trusted(found)
 
     def __repr__(self) -> str:
@@ -214,6 +215,17 @@ def _trusted(found: Iterable[Interval]) -> Intervals:
 
 def _many(one: Interval | Intervals) -> Intervals:
     return one if isinstance(one, Intervals) else _trusted((one,) if one else ())
+
+
+def _within(ones: Intervals, bounds: Interval) -> Intervals:
+    """Return the part of a set, which is not empty, inside an interval."""
+    if _covers(bounds, ones):
+        return ones
+    found = [*ones[bisect_right(ones, bounds.start, key=_stop) : bisect_left(ones, bounds.stop, key=_start)]]
+    if found:
+        found[0] &= bounds
+        found[-1] &= bounds
+    return _trusted(found)
 
 
 def _covers(one: Interval, others: Intervals) -> bool:
