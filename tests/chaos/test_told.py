@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
+import trio
 from tests.chaos.invariants import end, settle
 from tests.chaos.proxy import Kind, Toxic, Way
 from tests.chaos.waiting import wait_until
@@ -93,8 +94,16 @@ async def wait_status(url: str, status: HTTPStatus) -> None:
     await wait_until(lambda: get(url).status == status, lambda: f"{status} of {url}: {get(url)}")
 
 
-async def tell(world: World, url: str, case: Case) -> None:
+async def tell(world: World, url: str, name: str, case: Case) -> None:
     """Inflict a fault, hear of it, mend it, and hear that it is over."""
+    try:
+        await _tell(world, url, case)
+    except BaseException as error:
+        error.add_note(name)
+        raise
+
+
+async def _tell(world: World, url: str, case: Case) -> None:
     await wait_status(f"{url}readyz", OK)
     before = metrics(url).get(case.sample, 0)
     await case.inflict(world)
@@ -118,10 +127,12 @@ async def test_readiness_and_metrics_tell_of_a_fault_and_of_its_end(own_server, 
         first = ("ticks_total", ("full_reconcile", "done"))
         await wait_until(lambda: metrics(url).get(first, 0) >= 1, lambda: str(first))
         for name, case in CASES.items():
-            try:
-                await tell(world, url, case)
-            except BaseException as error:
-                error.add_note(name)
-                raise
+            if case.ready is UNAVAILABLE:
+                await tell(world, url, name, case)
+        # Faults of one series each may be there at once.
+        async with trio.open_nursery() as nursery:
+            for name, case in CASES.items():
+                if case.ready is OK:
+                    nursery.start_soon(tell, world, url, name, case)
         await settle(world)
         await end(world)
