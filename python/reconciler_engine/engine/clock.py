@@ -51,7 +51,7 @@ class SharedClock(ServerClock):
         Called at a start, after a jump of a clock, and for rows that are newer than now.
 
         Raises:
-            StoreError: Redis did not do its part.
+            StoreError: Redis failed or refused the command.
         """
         if trio.current_time() - self._doubted_at >= _RETRY_S / 2:
             self._doubted_at = trio.current_time()
@@ -65,7 +65,7 @@ class SharedClock(ServerClock):
             at: Instant of the pass that asked (ms UTC). If `latest` is at most 2 s after it, the clocks are not read.
 
         Raises:
-            StoreError: Redis did not do its part.
+            StoreError: Redis failed or refused the command.
         """
         if latest - at <= _TOLERATED_MS:
             return

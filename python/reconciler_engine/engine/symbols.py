@@ -42,7 +42,7 @@ async def choose_symbols(symbols: Sequence[str], parts: Parts, source: CoinbaseC
     Raises:
         ConfigError: A symbol is unknown (with near matches) or a selector matches nothing. The error names all faults.
         SourceUnavailable: The list did not come, and there are selectors.
-        StoreError: Redis did not do its part.
+        StoreError: Redis failed or refused the command.
     """
     choice = await choose_known_symbols(symbols, parts, source)
     if choice.unknown:
@@ -56,7 +56,7 @@ async def choose_known_symbols(symbols: Sequence[str], parts: Parts, source: Coi
     Raises:
         ConfigError: All symbols are unknown, or a selector matches nothing. The error names all faults.
         SourceUnavailable: The list did not come, and there are selectors.
-        StoreError: Redis did not do its part.
+        StoreError: Redis failed or refused the command.
     """
     try:
         products = await _fetch(parts, source, symbols)
@@ -77,7 +77,7 @@ async def choose_kept_symbols(symbols: Sequence[str], parts: Parts) -> tuple[str
 
     Raises:
         ConfigError: There are selectors, but Redis has no list, or a selector matches nothing in it.
-        StoreError: Redis did not do its part.
+        StoreError: Redis failed or refused the command.
     """
     unclear = _selector_texts(symbols)
     if not unclear:
@@ -97,7 +97,7 @@ async def refresh_when_due(parts: Parts, source: CoinbaseClient) -> None:
     If the exchange does not answer, that is logged and tried again five minutes later; the old list stays in use.
 
     Raises:
-        StoreError: Redis did not do its part.
+        StoreError: Redis failed or refused the command.
     """
     if not await parts.products.turn.take(_RETRY_EVERY_S):
         return

@@ -1,4 +1,4 @@
-"""The scrub: compare candles again that the cache keeps for long, the oldest verification first. Pure.
+"""The scrub: compare candles again that the cache keeps for good, the oldest verification first. Pure.
 
 A page here is 300 slots of a series, numbered from 1970. Its age is the age of the oldest verification in it.
 """
@@ -17,7 +17,7 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.planning.pages import PAGE_SLOTS
 
 DEFAULT_SCRUB_DAYS: Final = 30
-"""Days within which each candle that is kept for long is compared again."""
+"""Days within which each candle that is kept for good is compared again."""
 
 DAY_MS: Final = 86_400_000
 _AIM: Final = 0.9

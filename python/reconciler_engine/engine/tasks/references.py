@@ -111,7 +111,7 @@ class References:
             keep: Renews the page's claim.
 
         Raises:
-            StoreError: Redis did not do its part.
+            StoreError: Redis failed or refused the command.
         """
         series = task.span.series
         symbol = _product_for(await self._products.read(), series.symbol)
