@@ -178,7 +178,7 @@ def test_a_name_without_a_series_and_a_bad_setting_are_faults(load, write_file):
     assert load(write_file("dump.csv", [0])).code == 78
     done = load(write_file("BTC-USD_1m.csv", [0]), "--max-candles", "many")
     assert done.code == 78
-    assert "max_candles 'many' (from --max-candles): allowed: members the cache keeps a series" in done.err
+    assert "max_candles 'many' (from --max-candles): allowed: candles to keep of each series" in done.err
 
 
 def test_a_terminal_gets_a_sentence(run_inside, redis_url, write_file):

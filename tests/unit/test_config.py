@@ -83,7 +83,7 @@ def test_a_value_without_end_is_not_repeated_to_its_end():
 )
 def test_what_is_no_product_id_is_refused(name):
     fault = fault_of(symbols=["ETH-USD", name])
-    assert fault.startswith(f"symbols ['ETH-USD', {name!r}] (from {ORIGIN}): allowed: one product id or more")
+    assert fault.startswith(f"symbols ['ETH-USD', {name!r}] (from {ORIGIN}): allowed: one or more product ids")
     assert f"symbol {name!r} is not a product id" in fault
     assert "'ETH-USD' is no" not in fault
 
@@ -100,14 +100,14 @@ def test_every_wrong_name_of_a_list_is_named():
 
 @pytest.mark.parametrize("value", [1, None, [1], {"BTC-USD": 1}, [["BTC-USD"]]], ids=repr)
 def test_what_is_no_list_of_names_is_refused(value):
-    assert fault_of(symbols=value).startswith(f"symbols {value!r} (from {ORIGIN}): allowed: one product id or more")
+    assert fault_of(symbols=value).startswith(f"symbols {value!r} (from {ORIGIN}): allowed: one or more product ids")
 
 
 @pytest.mark.parametrize("value", ["", [], " , "], ids=repr)
 def test_empty_symbols_are_a_fault_where_some_are_needed(value):
     settings = {"symbols": value}
     assert ReconciliationConfig.check(settings).symbols == ()
-    with pytest.raises(ConfigError, match=r"^symbols is empty \(from --symbols\): allowed: one product id or more"):
+    with pytest.raises(ConfigError, match=r"^symbols is empty \(from --symbols\): allowed: one or more product ids"):
         ReconciliationConfig.check(settings, {"symbols": "--symbols"}, needs_symbols=True)
     with pytest.raises(ConfigError, match=r"^symbols is empty: allowed"):
         ReconciliationConfig.check({}, needs_symbols=True)
@@ -211,9 +211,7 @@ def test_only_windows_that_are_used_must_fit():
 def test_a_cache_that_cannot_hold_three_bars_is_refused():
     for count in (1, 4):
         fault = fault_of(max_candles=count, timeframes="1d")
-        assert fault.startswith(
-            f"max_candles {count} (from {ORIGIN}): allowed: members the cache keeps a series, 0 for"
-        )
+        assert fault.startswith(f"max_candles {count} (from {ORIGIN}): allowed: candles to keep of each series, 0 for")
         assert "else a whole number 5 to" in fault
     assert ReconciliationConfig.check({"max_candles": 5, "timeframes": "1d"}).max_candles == 5
 
@@ -283,13 +281,13 @@ def test_an_hourly_limit_that_cannot_be_paced_is_refused(value):
 
 @pytest.mark.parametrize("value", ["", "a b", "x" * 65, "a:b", "a}b", "büro"])
 def test_an_egress_that_is_no_name_is_refused(value):
-    assert fault_of(egress=value).startswith(f"egress {value!r} (from {ORIGIN}): allowed: name of the address")
+    assert fault_of(egress=value).startswith(f"egress {value!r} (from {ORIGIN}): allowed: name of this machine's")
 
 
 @pytest.mark.parametrize("value", ["Nope/Zone", "", "../etc/passwd", "europe/berlin\0"])
 def test_an_unknown_zone_is_refused(value):
     fault = fault_of(timezone=value)
-    assert fault.startswith(f"timezone {value!r} (from {ORIGIN}): allowed: IANA name of the zone")
+    assert fault.startswith(f"timezone {value!r} (from {ORIGIN}): allowed: IANA name of the time zone")
     assert "is unknown" in fault
 
 

@@ -40,22 +40,22 @@ def _job(name: str, interval_ms: int) -> tuple[Setting, ...]:
     return (
         _ms(
             f"{name}_misfire_grace_ms",
-            "How late its tick may still run",
-            f"how late a tick may still run, a whole number of milliseconds 0 to {_LONGEST}; unset is the interval",
+            "Longest delay after which a late tick still runs",
+            f"longest delay in milliseconds, a whole number 0 to {_LONGEST}; unset is the interval",
             unset="its interval",
             example=interval_ms,
         ),
         _ms(
             f"{name}_max_run_ms",
-            "When its run is ended",
-            f"when a run is ended, a whole number of milliseconds 1 to {_LONGEST}; unset is three intervals",
+            "Longest time that a run may take before it is stopped",
+            f"longest run in milliseconds, a whole number 1 to {_LONGEST}; unset is three intervals",
             unset="three intervals",
             example=3 * interval_ms,
         ),
         _ms(
             f"{name}_jitter_ms",
-            "The most its run waits after its tick",
-            f"the most a run waits after its tick, a whole number of milliseconds 0 to {_LONGEST}",
+            "Longest wait between a tick and its run, below half the interval; each job waits a fixed part of it",
+            f"longest wait after a tick in milliseconds, a whole number 0 to {_LONGEST}",
             default=0,
         ),
     )
@@ -74,42 +74,42 @@ _ALL: Final = (
     ),
     _file(
         "redis_ca_file",
-        "Certificate authorities for Redis over TLS (PEM), such as a private one's; by default those of this machine",
-        "path of a PEM file with certificate authorities; unset means those of this machine",
-        unset="those of this machine",
+        "File of certificate authorities (PEM) that Redis over TLS is verified with",
+        "path of a PEM file with certificate authorities; unset means the system's",
+        unset="the system's",
         example="/etc/reconciler/redis-ca.pem",
     ),
     _list(
         "redis_address_map",
-        "Addresses to use in place of those that a cluster or a Sentinel announces, where they cannot be "
-        "reached: 10.0.0.1:6379=localhost:7000, or 10.0.0.1=localhost for all ports",
-        "pairs HOST:PORT=HOST:PORT or HOST=HOST, announced before reached, none or more",
+        "Reachable addresses to use instead of those that a cluster or a Sentinel announces: "
+        "10.0.0.1:6379=localhost:7000, or 10.0.0.1=localhost for all ports",
+        "any number of pairs HOST:PORT=HOST:PORT or HOST=HOST: announced address = reachable address",
         default=(),
     ),
     _name(
         "redis_sentinel_username",
-        "User of the Sentinels, where they have users of their own",
-        "name of a user of the Sentinels; unset is their default user",
-        unset="their default user",
+        "User name for the Sentinels, if they require one; separate from that of Redis",
+        "user name for the Sentinels; unset is the Sentinels' default user",
+        unset="the default user",
         example="reconciler",
     ),
     _secret(
         "redis_sentinel_password",
-        "Password of the Sentinels, where they ask for one; environment or file only",
-        "password of the Sentinels, at least one character; unset where they ask for none",
+        "Password for the Sentinels, if they require one; environment or file only",
+        "password for the Sentinels, at least one character; unset if they require none",
         metavar="PASSWORD",
-        example="a-password-of-theirs",
+        example="the-password",
     ),
     _url(
         "base_url",
-        "The exchange",
+        "URL of the exchange",
         "https:// or http:// URL of the exchange, no path, query or password",
         default="https://api.coinbase.com",
     ),
     _list(
         "symbols",
-        "Product ids, such as BTC-USD,ETH-USD; or all:USD, or top:20:USD by volume",
-        "one product id or more, such as BTC-USD,ETH-USD, or choices such as all:USD or top:20:USD",
+        "Product ids, such as BTC-USD,ETH-USD; all:USD for all products in USD, top:20:USD for the 20 with most volume",
+        "one or more product ids, such as BTC-USD,ETH-USD, or selectors, such as all:USD or top:20:USD",
         default=(),
     ),
     _list(
@@ -120,30 +120,29 @@ _ALL: Final = (
     ),
     _file(
         "key_file",
-        "API key file of the exchange; without one COINBASE_API_KEY and COINBASE_API_SECRET, or unsigned",
-        "path of the exchange's API key file as downloaded, mode 0600; unset asks unsigned",
+        "API key file of the exchange; default: COINBASE_API_KEY and COINBASE_API_SECRET, else requests are unsigned",
+        "path of the exchange's API key file as downloaded, mode 0600",
         example="cdp_api_key.json",
     ),
     _file(
         "ca_file",
-        "Certificate authorities (PEM) by which the exchange is trusted",
-        "path of a PEM file of certificate authorities, for the exchange alone; unset trusts the public ones",
+        "File of certificate authorities (PEM) that the exchange is verified with",
+        "path of a PEM file of certificate authorities, only for the exchange; unset means the public ones",
         unset="the public ones",
         example="/etc/ssl/private-ca.pem",
     ),
     _url(
         "proxy",
-        "HTTP proxy by which the exchange is reached, unless it is on this machine; those of the environment "
-        "are not used",
-        "http:// or https:// URL of a proxy, for the exchange alone; a user and a password may stand in it; "
-        "unset goes out directly",
+        "HTTP proxy for requests to the exchange, unless that is on this machine; HTTPS_PROXY and the like are ignored",
+        "http:// or https:// URL of a proxy, only for the exchange, with user and password if needed; "
+        "unset means no proxy",
         example="http://user:password@proxy.example:3128",
         hidden=True,
     ),
     _number("workers", "Worker processes", "worker processes, a whole number from 1 to 64", default=2),
     Setting(
         "data_dir",
-        "Folder of the embedded server and of the engine's lock",
+        "Folder of the embedded server's data and of the engine's lock",
         "folder of the embedded server's data and the engine's lock",
         metavar="FOLDER",
         unset="~/.local/share/reconciler-engine",
@@ -151,25 +150,25 @@ _ALL: Final = (
     ),
     _number(
         "max_candles",
-        "Members the cache keeps a series, 0 for unlimited",
-        "members the cache keeps a series, 0 for unlimited, else a whole number 5 to 100000000",
+        "Candles that the cache keeps of each series, 0 for unlimited",
+        "candles to keep of each series, 0 for unlimited, else a whole number 5 to 100000000",
         default=1_000,
     ),
     Setting(
         "ttl",
-        "Life of a key the engine creates, prolonged where one is set, 0 for unlimited; keys of layout "
-        "exchange have none",
-        "life of a key in seconds, 0 for unlimited, else a whole number 1 to 3153600000",
+        "Expiry of keys that the engine creates, in seconds, 0 for none. Writes extend the expiry of keys that have "
+        "one. Keys of layout exchange never expire",
+        "seconds until a key expires, 0 for never, else a whole number 1 to 3153600000",
         metavar="SECONDS",
         default=86_400,
     ),
     _number(
         "batch_size",
-        "Requests per batch delay, over all processes",
+        "Requests in each batch_delay_ms, by all processes together",
         "requests per batch_delay_ms, a whole number 1 to 1000",
         default=5,
     ),
-    _ms("batch_delay_ms", "The batch delay", "milliseconds, a whole number 50 to 3600000", default=1_000),
+    _ms("batch_delay_ms", "Period of batch_size requests", "milliseconds, a whole number 50 to 3600000", default=1_000),
     _number(
         "hourly_limit",
         "Requests an hour, 0 for unlimited",
@@ -180,9 +179,9 @@ _ALL: Final = (
     ),
     _name(
         "egress",
-        "Whose budget unsigned requests share; one name per outgoing address",
-        "name of the address from which unsigned requests go out, 1 to 64 of A-Z a-z 0-9 . _ -; "
-        "machines of one name share a budget",
+        "Name of the IP address that unsigned requests come from: machines with the same name share one budget",
+        "name of this machine's outgoing IP address, 1 to 64 characters of A-Z a-z 0-9 . _ -; "
+        "machines with the same name share one budget",
         example="office",
     ),
     _ms("quick_scan_window_ms", "How far back the gap scan looks, at least three bars", _WINDOW, default=1_800_000),
@@ -191,8 +190,8 @@ _ALL: Final = (
     ),
     _number(
         "window_bars",
-        "How many of the newest bars the full pass looks at, and of the newest members, whatever its window",
-        "newest bars and members of each series, a whole number 3 to 10000",
+        "Number of newest bars, and of newest cached candles, that the full pass examines even outside its window",
+        "newest bars and candles of each series, a whole number 3 to 10000",
         default=300,
     ),
     _cron(
@@ -201,8 +200,8 @@ _ALL: Final = (
     _cron("full_reconcile_cron", "When the full pass runs", _CRON, default="0 * * * *"),
     Setting(
         "timezone",
-        "Zone of the schedules",
-        "IANA name of the zone the cron expressions are meant in, such as Europe/Berlin",
+        "Time zone of the cron expressions",
+        "IANA name of the time zone of the cron expressions, such as Europe/Berlin",
         metavar="ZONE",
         default="UTC",
     ),
@@ -210,73 +209,74 @@ _ALL: Final = (
     *_job("full_reconcile", 3_600_000),
     Setting(
         "layout",
-        "The feeder's layout of candle keys: each user's own (user), one for all users of an exchange "
-        "(exchange), or one user's beside those (overflow)",
+        "The feeder's layout of candle keys: keys of one user (user), keys shared by all users of an exchange "
+        "(exchange), or keys of one user beside the shared ones (overflow)",
         "user, exchange or overflow",
         metavar="LAYOUT",
         default="user",
     ),
     Setting(
         "allow_other_layout",
-        "Whether a series is filled although readers look at it in another layout",
+        "Whether to fill a series although its readers use the keys of another layout",
         "true or false",
         metavar="BOOL",
         default=False,
     ),
     _number(
         "announce_close",
-        "A repair among so many of the newest closed bars is also announced on the feeder's channel of closed "
-        "bars, with the newest one, so that indicators compute anew; 0: never",
-        "newest closed bars, a whole number 0 to 10000; 0 announces repairs on their own channel alone",
+        "Announce a repair of one of this many newest closed bars also on the feeder's channel of closed bars, with "
+        "the newest bar, so that indicators are recomputed; 0: never",
+        "newest closed bars, a whole number 0 to 10000; 0 announces repairs only on their own channel",
         default=0,
     ),
     _number("user_id", "User id in the cache's keys", _KEY_PART, default=1),
     _number("exchange_id", "Exchange id in the cache's keys", _KEY_PART, default=1),
     _ms(
         "grace_ms",
-        "How late a closed bar may come",
-        "milliseconds a closed bar may be late, 0 to 600000",
+        "How long after its close a bar may arrive before it counts as missing",
+        "milliseconds, a whole number 0 to 600000",
         default=DEFAULT_GRACE_MS,
     ),
     Setting(
         "audit_policy",
-        "A candle unlike the exchange's: repair it, or only report it",
+        "Whether to repair candles that differ from the exchange's, or only to report them",
         "report or repair",
         metavar="POLICY",
         default="repair",
     ),
     _ms(
         "settle_ms",
-        "From when on after its close the exchange's bar is final: only then is a bar compared, repaired and "
-        "verified; the old name rest_final_after_ms is taken for one more version",
+        "How long after its close the exchange's bar is final; only final bars are compared, repaired and "
+        "verified. The old name rest_final_after_ms is accepted for one more version",
         f"milliseconds, a whole number {RIPE_MS} to {_LONGEST}",
         default=DEFAULT_SETTLE_MS,
         former="rest_final_after_ms",
     ),
     _ms(
         "max_unverified_ms",
-        "How long after its close a bar may be unverified: bars are compared with the exchange's before, and "
-        "`ready` says no because of older ones",
+        "How long after its close a bar may be unverified. Verification compares bars before this time is over; a "
+        "series with an older unverified bar is not ready",
         f"milliseconds, a whole number from settle_ms + {VERIFY_TIME_MS} to {_LONGEST}",
         default=DEFAULT_MAX_UNVERIFIED_MS,
     ),
     _share(
         "completeness_slo",
-        "Share of closed bars that is to be complete within 20 minutes of their close, and verified within "
-        "max_unverified_ms: `status`, pages and metrics tell what is left of its error budget",
-        "a number from 0.5, below 1",
+        "Target share of closed bars that are complete within 20 minutes of their close, and verified within "
+        "max_unverified_ms; `status`, pages and metrics show what is left of its error budget",
+        "a number at least 0.5 and below 1",
         default=0.999,
     ),
     _share(
         "verify_share",
-        "Share of the budget that verification may take, of the smaller of its rate and its hourly limit",
+        "Share of the request budget that verification may use; the budget is its rate or its hourly limit, "
+        "whichever is smaller",
         "a number above 0, at most 1",
         default=0.25,
     ),
     Setting(
         "scrub_days",
-        "Days within which every candle that is kept for good (max_candles = 0) is compared again, the oldest "
-        "verification first; 0 never compares a verified candle again",
+        "Days within which every verified candle is compared again if candles are kept for good (max_candles = 0), "
+        "the oldest verification first; 0: never",
         "a whole number of days 0 to 3650; 0 means never",
         metavar="DAYS",
         default=DEFAULT_SCRUB_DAYS,
@@ -284,53 +284,52 @@ _ALL: Final = (
     _cron("verify_cron", "When the verify run starts", _CRON, default="* * * * *"),
     Setting(
         "full_reconcile_verify",
-        "What the full pass compares beside what it asks for anyway: nothing (spare), or every slot of its "
-        "window (all), as one-shot commands do with `--verify all`; taken for one more version, since the verify run "
-        "compares every bar",
+        "What the full pass compares: only candles that it requests anyway (spare), or every slot of its window "
+        "(all). The verify run compares every bar, so this setting is accepted for only one more version",
         "spare or all",
         metavar="WHAT",
         default="spare",
     ),
     Setting(
         "listen",
-        "HOST:PORT of probes, metrics and pages of `start`, or off",
-        "HOST:PORT of probes, metrics and pages, an IP address or localhost, port 0 for any free one; a "
-        "PORT of 127.0.0.1; or off; unset is 127.0.0.1:9464, or any free port where that is taken",
+        "HOST:PORT where `start` serves probes, metrics and pages, or off",
+        "HOST:PORT of probes, metrics and pages, where HOST is an IP address or localhost, and port 0 any free one; "
+        "only a PORT, on 127.0.0.1; or off; unset is 127.0.0.1:9464, or any free port where that is taken",
         metavar="ADDRESS",
         unset="127.0.0.1:9464",
         example="127.0.0.1:9464",
     ),
     _list(
         "listen_hosts",
-        "Names beside its own by which this machine may be asked for pages",
-        "names beside its own by which this machine may be asked for pages, none or more",
+        "Further host names, beside localhost and IP addresses, under which pages are served",
+        "any number of host names under which pages are served",
         default=(),
     ),
     _secret(
         "listen_token",
-        "What requests for pages must bear; environment or file only",
-        "what requests for pages must bear (Authorization: Bearer ...), 16 to 256 visible ASCII characters; "
-        "needed where listen is not loopback",
+        "Token that requests for pages must send; environment or file only",
+        "token that requests for pages must send (Authorization: Bearer ...), 16 to 256 visible ASCII characters; "
+        "required if listen is not a loopback address",
         metavar="TOKEN",
         example="a-long-random-text-of-your-own",
     ),
     _secret(
         "webhook_url",
-        "Where `start` posts alerts, a JSON object at the beginning and at the end of each; environment or file only",
-        "https:// or http:// URL that takes posts; unset posts nothing",
+        "URL to which `start` posts a JSON object when an alert begins and when it ends; environment or file only",
+        "https:// or http:// URL that accepts POST requests; unset means no posts",
         metavar="URL",
         example="https://hooks.example/reconciler",
     ),
     _secret(
         "webhook_secret",
-        "Secret that signs each post, by HMAC-SHA256 over its body; environment or file only",
-        "secret that signs posts, 16 to 256 visible ASCII characters; unset leaves them unsigned",
+        "Secret that signs the body of each post (HMAC-SHA256); environment or file only",
+        "secret that signs posts, 16 to 256 visible ASCII characters; unset means unsigned posts",
         metavar="SECRET",
         example="another-long-random-text",
     ),
     _ms(
         "alert_after_ms",
-        "How long a series is not ready before that is posted",
+        "How long a series must be not ready before an alert begins",
         f"milliseconds, a whole number 60000 to {_LONGEST}",
         default=900_000,
     ),
