@@ -79,7 +79,9 @@ def test_a_node_that_is_away_is_told_with_its_series_and_all_others_are_answered
         told = re.findall(rf'<span class="bad">{re.escape(cause)}([^<]*)</span>', drawn)
         assert (len(told), [one for one in told if "since" in one]) == (len(lost), [])
     for one in series:
-        assert (f"Nothing is known of it: {cause}" in get(f"{pages}series?name={one}").text) == (str(one) in lost)
+        assert (f"This series could not be read: {cause}" in get(f"{pages}series?name={one}").text) == (
+            str(one) in lost
+        )
     wait_page(pages, lambda page: f"{len(lost)} series unknown: {dead.address} has not served" in page.text)
     said = run_inside("status", "--json", **settings).json
     (node,) = said["nodes_away"]

@@ -154,7 +154,7 @@ def test_probes_and_metrics_tell_of_faults_and_outlive_strangers_and_processes(s
     assert wait_page(f"{url}metrics", lambda page: "reconciler_redis_up 0.0" in page.text)
     assert "redis: " in get(url).text
     assert (
-        "Redis does not say how the series stand"
+        "The state of the series could not be read from Redis"
         in wait_page(f"{url}coverage", lambda page: "does not say" in page.text).text
     )
     own_server.start()

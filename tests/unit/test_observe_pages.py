@@ -205,7 +205,7 @@ def test_the_page_of_a_series_tells_its_slots_its_changes_and_what_comes():
     said = report()
     texts = Reader(series_page(said, checks(said, 0), VIEW)).texts
     assert any(
-        text == "The next pass asks for 3 slots from then: 1 request. 7 slots missing further back than passes look: "
+        text == "The next pass requests 3 slots from then: 1 request. 7 slots missing further back than passes look: "
         "`backfill` fills them."
         for text in texts
     )
@@ -214,17 +214,17 @@ def test_the_page_of_a_series_tells_its_slots_its_changes_and_what_comes():
     assert texts[at : at + 8] == told
     assert "1 m 0 s ago" in texts
     calm = Reader(series_page(said, checks(said, 0), SeriesView("A-USD:1m", 0))).texts
-    assert "Nothing that was there was changed." in calm
+    assert "No stored candle was changed." in calm
 
 
 def test_the_first_sentence_says_how_engine_and_series_stand_and_what_to_do():
     well, series = report(), {"A-USD:1m": state(0), "B-USD:1m": state(0)}
-    assert first_sentence(well, series) == "The engine is ready . So are all its series."
+    assert first_sentence(well, series) == "The engine is ready . All series are ready."
     lacking = {**series, "B-USD:1m": state(3), "C-USD:1m": state(None)}
     told = "The engine is ready .  2 of 3 series  are not ready: C-USD:1m unknown; B-USD:1m 3 missing."
     assert first_sentence(well, lacking) == told
     away = report(redis_error="connection refused", processes=(worker(pid=None, last_beat_ms=None),))
-    sentence = "redis: connection refused; put Redis in order; the engine goes on by itself."
+    sentence = "redis: connection refused; repair Redis; the engine then continues by itself."
     assert first_sentence(away, {}) == f"The engine is not ready : {sentence}"
 
 
@@ -259,4 +259,4 @@ def test_the_ready_page_says_what_is_not_ready_and_how_the_feeder_does():
     calm = Reader(ready_page(report(), checks(report(), 0), Trouble(0, 7, [], sum_up({}, 0)))).texts
     assert ("7 of 7" in calm, "none seen" in calm, "cure" in calm) == (True, True, False)
     silent = " ".join(Reader(ready_page(None, checks(None, 1), Trouble(error="away"))).texts)
-    assert "Redis does not say what is ready: away" in silent
+    assert "Redis could not be read, so no readiness is known: away" in silent

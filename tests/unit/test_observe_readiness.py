@@ -47,9 +47,9 @@ def test_an_engine_at_work_is_ready_and_says_how_it_stands():
     found = checks(report(), 0.4)
     assert is_ready(found)
     assert {check.name: check.detail for check in found} == {
-        "supervisor": "last heard of 0.4 s ago",
+        "supervisor": "last report 0.4 s ago",
         "stage": "running",
-        "redis": "took the status 0.9 s ago",
+        "redis": "last stored the status 0.9 s ago",
         "workers": "1 of 1 ready",
         "roles": "none given up",
         "job gap_scan": "went well 9.0 s ago",
@@ -59,11 +59,11 @@ def test_an_engine_at_work_is_ready_and_says_how_it_stands():
 @pytest.mark.parametrize(
     ("changes", "age_s", "name", "detail"),
     [
-        ({}, 5.0, "supervisor", "last heard of 5.0 s ago"),
+        ({}, 5.0, "supervisor", "last report 5.0 s ago"),
         ({"stage": "stopping"}, 0, "stage", "stopping"),
         ({"stage": "starting", "engine": None}, 0, "stage", "starting"),
-        ({"redis_silent_ms": 3_000}, 0, "redis", "took the status 3.0 s ago"),
-        ({"redis_silent_ms": None}, 0, "redis", "has not taken the status yet"),
+        ({"redis_silent_ms": 3_000}, 0, "redis", "last stored the status 3.0 s ago"),
+        ({"redis_silent_ms": None}, 0, "redis", "has not stored a status yet"),
         ({"redis_error": "connection refused"}, 0, "redis", "connection refused"),
         ({"processes": ()}, 0, "workers", "0 of 0 ready"),
         ({"processes": (worker(pid=None, last_beat_ms=None),)}, 0, "workers", "0 of 1 ready"),
@@ -71,7 +71,7 @@ def test_an_engine_at_work_is_ready_and_says_how_it_stands():
         ({"processes": (worker(), worker(role="feeder", state="failed", last_exit="SIGKILL"))}, 0, "roles",
          "feeder given up after SIGKILL"),
         ({"engine": engine(budget=budget(breaker="stopped", trouble=401, stopped_ms=60_000))}, 0, "exchange",
-         "refused the key (HTTP 401): not asked for 1 m 0 s"),
+         "refused the key (HTTP 401): no requests for 1 m 0 s"),
         ({"engine": engine(jobs=(job(last_outcome="missed", failure="failed: boom"),))}, 0, "job gap_scan",
          "its last run failed: boom"),
         ({"engine": engine(jobs=(job(last_outcome="skipped", failure="timed out: late"),))}, 0, "job gap_scan",
@@ -101,7 +101,7 @@ def test_a_tick_that_another_node_has_or_that_is_not_due_is_no_reason(changes):
 def test_trouble_that_passes_by_itself_is_told_and_no_reason():
     found = checks(report(engine=engine(budget=budget(breaker="probing", trouble=503))), 0)
     assert is_ready(found)
-    told = "in trouble (HTTP 503): one request at a time finds out whether that is over"
+    told = "in trouble (HTTP 503): only one request at a time is sent until one succeeds"
     assert ("exchange", True, told, True) in found
     assert state_of(found) == "degraded"
 
@@ -128,7 +128,7 @@ def test_one_worker_of_several_is_enough():
 
 
 def test_without_a_word_nothing_is_ready():
-    assert checks(None, 0.2) == (("supervisor", False, "not heard of yet", False),)
+    assert checks(None, 0.2) == (("supervisor", False, "no report yet", False),)
 
 
 def test_silence_is_death_after_five_seconds():

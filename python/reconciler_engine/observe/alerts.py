@@ -157,7 +157,7 @@ class EngineConditions:
 
     def given_up(self, role: str, detail: str) -> Condition:
         """Return the condition of a role that the supervisor no longer restarts."""
-        cure = "put in order what the log names, then restart the engine"
+        cure = "fix the fault that the log names, then restart the engine"
         return Condition(Alert.ROLE, f"{self._engine} {role}", detail, cure)
 
     def _withheld(self, report: Report, now: int) -> list[Condition]:
@@ -169,17 +169,24 @@ class EngineConditions:
         if grown < _WITHHELD:
             return []
         detail = f"{grown} answers of the last {describe_span(_WITHHELD_MS)} lacked candles that it has shown before"
-        return [Condition(Alert.WITHHOLDS, "exchange", detail, "nothing: such answers prove nothing, and are repeated")]
+        return [
+            Condition(
+                Alert.WITHHOLDS,
+                "exchange",
+                detail,
+                "nothing to do: the engine does not trust such answers, and repeats the requests",
+            )
+        ]
 
 
 def _of_budget(budget: BudgetStatus) -> list[Condition]:
     trouble = f"HTTP {budget.trouble}" if budget.trouble else "no answer"
     found = []
     if budget.breaker == "stopped":
-        cure = "give the engine a key that the exchange takes, then reload its settings (SIGHUP)"
+        cure = "give the engine a key that the exchange accepts, then reload its settings (SIGHUP)"
         found.append(Condition(Alert.KEY, "key", f"the exchange refused the key ({trouble})", cure))
     elif budget.breaker == "gone":
-        cure = "nothing: one request at a time finds out when it is back"
+        cure = "nothing to do: the engine sends one request at a time until the exchange answers"
         found.append(Condition(Alert.GONE, "exchange", f"the exchange does not answer ({trouble})", cure))
     elif budget.wait_ms >= _STARVED_MS:
         detail = f"{budget.waiting} requests wait, a new one for {describe_span(budget.wait_ms)}"
@@ -207,7 +214,9 @@ def conditions_of(series: Mapping[str, SeriesCoverage], objective: Objective | N
     return found
 
 
-_CONTESTED_CURE = "say which is right: `reconciler-engine evidence mark --state accepted`"
+_CONTESTED_CURE = (
+    "decide which candle is right: `reconciler-engine evidence mark --state accepted` keeps the cached one"
+)
 
 
 def _burn(objective: Objective, frame: str) -> str:

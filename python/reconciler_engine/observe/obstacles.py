@@ -154,7 +154,7 @@ _CURES: Final[Mapping[str, str]] = {
 NEWER: Final = "the feeder's next candle there, or removal by hand"
 """Cure of a member that is newer than the closed bars and not a candle: passes do not look there."""
 
-_UNREAD: Final = "put right what the error names"
+_UNREAD: Final = "fix the fault that the error names"
 
 
 def cure_of(reason: str) -> str:

@@ -45,9 +45,9 @@ def checks(report: Report | None, age_s: float) -> tuple[ReadinessCheck, ...]:
         report: The supervisor's last report; None before the first.
         age_s: Age of that report.
     """
-    live = ReadinessCheck("supervisor", is_live(age_s), f"last heard of {age_s:.1f} s ago")
+    live = ReadinessCheck("supervisor", is_live(age_s), f"last report {age_s:.1f} s ago")
     if report is None:
-        return (ReadinessCheck("supervisor", ok=False, detail="not heard of yet"),)
+        return (ReadinessCheck("supervisor", ok=False, detail="no report yet"),)
     stage = ReadinessCheck("stage", report.stage == "running", report.stage)
     if report.engine is None:
         return (live, stage)
@@ -82,8 +82,10 @@ def _redis(report: Report) -> ReadinessCheck:
     if report.redis_error is not None:
         return ReadinessCheck("redis", ok=False, detail=report.redis_error)
     if silent_ms is None:
-        return ReadinessCheck("redis", ok=False, detail="has not taken the status yet")
-    return ReadinessCheck("redis", silent_ms < REDIS_SILENT_MS, f"took the status {describe_span(silent_ms)} ago")
+        return ReadinessCheck("redis", ok=False, detail="has not stored a status yet")
+    return ReadinessCheck(
+        "redis", silent_ms < REDIS_SILENT_MS, f"last stored the status {describe_span(silent_ms)} ago"
+    )
 
 
 def _nodes(away: Sequence[NodeStatus]) -> list[ReadinessCheck]:
@@ -120,9 +122,9 @@ def _exchange(budget: BudgetStatus | None) -> list[ReadinessCheck]:
             return [ReadinessCheck("exchange", ok=True, detail="answers")]
         case "stopped":
             left = describe_span(budget.stopped_ms)
-            return [ReadinessCheck("exchange", ok=False, detail=f"refused the key ({trouble}): not asked for {left}")]
+            return [ReadinessCheck("exchange", ok=False, detail=f"refused the key ({trouble}): no requests for {left}")]
         case _:
-            detail = f"in trouble ({trouble}): one request at a time finds out whether that is over"
+            detail = f"in trouble ({trouble}): only one request at a time is sent until one succeeds"
             return [ReadinessCheck("exchange", ok=True, detail=detail, degraded=True)]
 
 
@@ -177,12 +179,12 @@ _BEHIND: Final = {
 }
 _CURES: Final = {
     "supervisor": "restart the engine",
-    "redis": "put Redis in order; the engine goes on by itself",
-    "workers": "read the log: workers are started again by themselves",
-    "roles": "put in order what the log names, then restart the engine",
+    "redis": "repair Redis; the engine then continues by itself",
+    "workers": "read the log; the engine restarts workers by itself",
+    "roles": "fix the fault that the log names, then restart the engine",
     "job": "read the error; the next tick tries again",
 }
-_ELSEWHERE: Final = "nothing to do here: the engine goes on by itself once the exchange answers"
+_ELSEWHERE: Final = "nothing to do: the engine continues by itself once the exchange answers"
 
 
 def causes_of(found: Sequence[ReadinessCheck]) -> list[tuple[ReadinessCheck, str]]:
@@ -208,7 +210,7 @@ def _kind(check: ReadinessCheck) -> str:
 def _cure(check: ReadinessCheck) -> str:
     kind = _kind(check)
     if kind == "stage":
-        return "wait until it is up" if check.detail == "starting" else "start it again if it is to go on"
+        return "wait until it is up" if check.detail == "starting" else "start the engine again if it should run"
     if kind == "exchange" and not check.ok:
-        return "give it a key that the exchange takes, then reload its settings (SIGHUP)"
+        return "give the engine a key that the exchange accepts, then reload its settings (SIGHUP)"
     return _ELSEWHERE if check.degraded else _CURES.get(kind, "read the log")

@@ -167,7 +167,7 @@ def coverage_page(
     engine = None if report is None else report.engine
     body: list[Child] = [banner(found)]
     if series is None:
-        body.append(element("p", f"Redis does not say how the series stand: {error}", class_="bad"))
+        body.append(element("p", f"The state of the series could not be read from Redis: {error}", class_="bad"))
     elif not series:
         body.append(element("p", "No pass has ended yet."))
     else:
@@ -224,7 +224,7 @@ def _strips(asked: Asked, names: Sequence[str], picture: Picture) -> list[Elemen
     if picture.error is not None:
         return [element("p", f"The slots could not be read: {picture.error}", class_="bad")]
     if not names:
-        return [element("p", "No series is like that.")]
+        return [element("p", "No series matches this choice.")]
     plan = (
         f"The {len(picture.strips)} series here, over {_WORDS[asked.window]}, at {iso(picture.at, 'seconds')}: "
         f"{in_number(f'{picture.missing:,}', 'slot')} missing; to fill and verify them "

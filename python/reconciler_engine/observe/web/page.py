@@ -51,9 +51,9 @@ def whole_page(name: str, engine: EngineStatus | None, body: Iterable[Child], *,
 
 def _footer(*, live: bool | None) -> Element:
     if live is None:
-        return element("footer", "instants in UTC")
-    text, href = ("stop renewing it", "?") if live else (f"renew it every {REFRESH_S} s", "?live=1")
-    return element("footer", "instants in UTC; the page as of its loading: ", element("a", text, href=href))
+        return element("footer", "times in UTC")
+    text, href = ("stop reloading", "?") if live else (f"reload every {REFRESH_S} s", "?live=1")
+    return element("footer", "times in UTC; shows the state when the page was loaded: ", element("a", text, href=href))
 
 
 def _about(engine: EngineStatus) -> Element:
@@ -125,7 +125,7 @@ def banner(found: Sequence[ReadinessCheck], series: Mapping[str, SeriesCoverage]
     if lacking:
         told += _of_series(lacking, len(series or {}))
     elif series:
-        told.append(" So are all its series." if how == "ready" else "")
+        told.append(" All series are ready." if how == "ready" else "")
     return element("p", told, class_=f"banner {look}")
 
 

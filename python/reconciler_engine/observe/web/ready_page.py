@@ -46,7 +46,10 @@ def ready_page(
     """Return the page of the series that are not ready (why, since when, the cure), and of the feeder's state."""
     engine = None if report is None else report.engine
     if trouble.unready is None or trouble.feeder is None:
-        body = [banner(found), element("p", f"Redis does not say what is ready: {trouble.error}", class_="bad")]
+        body = [
+            banner(found),
+            element("p", f"Redis could not be read, so no readiness is known: {trouble.error}", class_="bad"),
+        ]
     else:
         body = [banner(found), *_unready(trouble.unready, trouble.asked, trouble.at), *_feeder(trouble.feeder)]
     return whole_page("ready", engine, body, live=live)
@@ -54,7 +57,7 @@ def ready_page(
 
 def _unready(unready: Sequence[Unready], asked: int, now: int) -> list[Element]:
     ready = element("strong", f"{asked - len(unready)} of {asked}")
-    told = element("p", ready, f" series ready over the newest {BARS} closed bars, as the cache is at this moment.")
+    told = element("p", ready, f" series ready over the newest {BARS} closed bars, as the cache is now.")
     if not unready:
         return [told]
     rows = [
@@ -75,4 +78,4 @@ def _feeder(feeder: FeederState) -> list[Element]:
         for feed, count in feeder.series.items()
     ]
     stopped = [element("p", f"stopped: {', '.join(feeder.stopped[:_SHOWN])}", class_="bad")] if feeder.stopped else []
-    return [element("h2", "feeder"), table(("feeder", "as its candles show it"), rows), *stopped]
+    return [element("h2", "feeder"), table(("feeder", "judged by its candles"), rows), *stopped]

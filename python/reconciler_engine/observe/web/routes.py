@@ -95,7 +95,7 @@ class Routes:
 
     async def _livez(self, _: Request) -> Response:
         last = self._last_report()
-        check = ReadinessCheck("supervisor", is_live(last.age_s), f"last heard of {last.age_s:.1f} s ago")
+        check = ReadinessCheck("supervisor", is_live(last.age_s), f"last report {last.age_s:.1f} s ago")
         return show(_status(ready=check.ok), JSON_LINES, _lines([check]))
 
     async def _readyz(self, _: Request) -> Response:

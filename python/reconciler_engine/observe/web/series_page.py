@@ -81,16 +81,16 @@ def series_page(report: Report | None, found: Sequence[ReadinessCheck], view: Se
     engine = None if report is None else report.engine
     body: list[Child] = [banner(found), element("h2", view.name, class_="name")]
     if view.error is not None:
-        body.append(element("p", f"Nothing is known of it: {view.error}", class_="bad"))
+        body.append(element("p", f"This series could not be read: {view.error}", class_="bad"))
     else:
         body += [_next(view), *_slots(view), *_journal(view)]
     return whole_page("series", engine, body)
 
 
 def _next(view: SeriesView) -> Element:
-    told = "The next pass asks for nothing here."
+    told = "The next pass requests nothing for this series."
     if view.due:
-        told = f"The next pass asks for {', '.join(view.due)}: {in_number(view.requests, 'request')}."
+        told = f"The next pass requests {', '.join(view.due)}: {in_number(view.requests, 'request')}."
     if view.beyond:
         told += f" {in_number(view.beyond, 'slot')} missing further back than passes look: `backfill` fills them."
     return element("p", told)
@@ -120,7 +120,7 @@ def _state(one: Slots) -> Element:
 
 def _journal(view: SeriesView) -> list[Element]:
     if not view.changes:
-        return [element("h2", "journal"), element("p", "Nothing that was there was changed.")]
+        return [element("h2", "journal"), element("p", "No stored candle was changed.")]
     rows = [
         (iso(one.at, "seconds"), one.slots, one.why, one.by, quoted(one.old), quoted(one.new)) for one in view.changes
     ]

@@ -126,13 +126,13 @@ def _scrub(scrub: ScrubStatus, now: int) -> Element:
 
 def _budget(budget: BudgetStatus | None) -> Element:
     if budget is None:
-        return element("p", "Redis does not say.", class_="bad")
+        return element("p", "The budget could not be read from Redis.", class_="bad")
     most = max(1, round(budget.rate_per_s * 60))
     meter = element("meter", min=0, max=most, value=min(budget.used, most), title=f"{budget.used} of {most}")
     paused = describe_span(budget.paused_ms) if budget.paused_ms else "no"
     rows: list[tuple[Child, Child]] = [
         ("rate", f"{budget.rate_per_s:g} a second, {budget.burst} at once"),
-        ("given of it", alarming(f"{budget.share:.0%}", alarming=budget.share < 1)),
+        ("granted share of the rate", alarming(f"{budget.share:.0%}", alarming=budget.share < 1)),
         ("used in the last minute", element("td", meter, f" {budget.used} of {most}")),
         ("waiting", f"{budget.waiting}, for {describe_span(budget.wait_ms)}"),
         ("paused by the exchange", alarming(paused, alarming=bool(budget.paused_ms))),
@@ -182,7 +182,7 @@ def _processes(processes: Sequence[ProcessStatus]) -> list[Element]:
 
 def _checks(found: Sequence[ReadinessCheck]) -> list[Element]:
     rows = [(check.name, _held(check), check.detail) for check in found]
-    return [element("h2", "checks of /readyz"), table(("check", "holds", "how it stands"), rows, words=True)]
+    return [element("h2", "checks of /readyz"), table(("check", "holds", "details"), rows, words=True)]
 
 
 def _held(check: ReadinessCheck) -> Element:
