@@ -155,7 +155,7 @@ def test_probes_and_metrics_tell_of_faults_and_outlive_strangers_and_processes(s
     assert "redis: " in get(url).text
     assert (
         "The state of the series could not be read from Redis"
-        in wait_page(f"{url}coverage", lambda page: "does not say" in page.text).text
+        in wait_page(f"{url}coverage", lambda page: "could not be read" in page.text).text
     )
     own_server.start()
     wait_page(f"{url}readyz", lambda page: page.status == HTTPStatus.OK)
