@@ -133,7 +133,7 @@ class TokenRefused(SourceError):
     status = 401
 
     def __init__(self) -> None:
-        super().__init__("exchange refused a token: HTTP 401; a fresh one may pass")
+        super().__init__("exchange refused a token: HTTP 401; a fresh one may be accepted")
 
 
 class IdentityStopped(NotAuthorized):
@@ -146,10 +146,10 @@ class IdentityStopped(NotAuthorized):
         self.left_ms = left_ms
         super().__init__(
             status,
-            "several times in a row, so nothing is asked with this key for "
-            f"{ceil(left_ms / 60_000)} min or until a start; usual causes: this machine's clock is off; the key name "
-            "is not the full text of the key file; the key was deleted, lacks the view permission, or is limited to "
-            "other addresses; it is a legacy key",
+            "several times in a row, so no request is sent with this key for "
+            f"{ceil(left_ms / 60_000)} min, or until an engine is started; usual causes: this machine's clock is off; "
+            "the key name is not the full text of the key file; the key was deleted, lacks the view permission, or is "
+            "limited to other addresses; it is a legacy key",
             signed=True,
         )
 

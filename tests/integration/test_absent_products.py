@@ -32,8 +32,8 @@ def test_ready_says_that_a_product_is_unknown_or_delisted(run_inside, redis_url)
     told = {symbol: run_inside("ready", symbol, *where) for symbol in ("BTC-USD", "OLD-USD", "FOO-USD")}
     assert {symbol: done.code for symbol, done in told.items()} == dict.fromkeys(told, 3)
     assert len(told["BTC-USD"].out.splitlines()) == 1
-    assert "FOO-USD is not a product in the exchange's list: nothing of it can be had" in told["FOO-USD"].out
-    assert "OLD-USD is delisted, known since 2026-01-01T00:00Z: what is missing of it stays missing" in (
+    assert "FOO-USD is not a product in the exchange's list: the exchange has no candles of it" in told["FOO-USD"].out
+    assert "OLD-USD is delisted, known since 2026-01-01T00:00Z: its missing candles stay missing" in (
         told["OLD-USD"].out
     )
     assert run_inside("ready", "FOO-USD", *where, "--json").json["product"].startswith("FOO-USD is not a product")

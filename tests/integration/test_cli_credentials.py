@@ -110,7 +110,7 @@ def test_credentials_that_are_refused_stop_with_their_usual_causes(start_exchang
     assert done.json["filled"] == 0
     (error,) = done.json["errors"]
     assert error.startswith(
-        "BTC-USD:1h: exchange refused the credentials: HTTP 401 several times in a row, so nothing "
+        "BTC-USD:1h: exchange refused the credentials: HTTP 401 several times in a row, so no request "
     )
     assert "usual causes: this machine's clock is off" in error
     assert len(exchange.requests()) == 4

@@ -146,12 +146,12 @@ def test_a_long_file_is_read_line_by_line_from_its_first_odd_row_on(write_file, 
 def test_flags_of_the_cache_and_of_files_do_not_mix(write_file, run_inside):
     done = run_inside("inspect", write_file(0), "--redis-url", "redis://x", "--max-candles", 0)
     assert (done.code, done.out) == (78, "")
-    assert "--redis-url is of the cache, and files are given; allowed: one of them" in done.err
-    assert "--max-candles is of the cache, and files are given; allowed: one of them" in done.err
+    assert "--redis-url applies only to the cache, but files are given; allowed: one of them" in done.err
+    assert "--max-candles applies only to the cache, but files are given; allowed: one of them" in done.err
     done = run_inside("inspect", "--symbol", "BTC-USD", "--columns", "time=1")
     assert (done.code, done.err.splitlines()) == (78, [
-        "reconciler-engine: --symbol is of files, and none is given; allowed: a FILE",
-        "reconciler-engine: --columns is of files, and none is given; allowed: a FILE",
+        "reconciler-engine: --symbol applies only to files, but none is given; allowed: a FILE",
+        "reconciler-engine: --columns applies only to files, but none is given; allowed: a FILE",
     ])  # fmt: skip
 
 

@@ -124,7 +124,9 @@ def test_status_is_watched_through_a_redis_that_goes_away_and_comes_back(termina
 
 
 @pytest.mark.parametrize("command", [["status"], ["coverage", "--symbols", "BTC-USD"]])
-@pytest.mark.parametrize(("flag", "fault"), [("", "are not a terminal"), ("--json", "allowed: without --json")])
+@pytest.mark.parametrize(
+    ("flag", "fault"), [("", "are not a terminal"), ("--json", "--watch does not go with --json; allowed: one of them")]
+)
 def test_what_cannot_be_watched_is_refused(run_inside, redis_url, command, flag, fault):
     done = run_inside(*command, "--watch", *filter(None, [flag]), "--redis-url", redis_url)
     assert done.code == 78

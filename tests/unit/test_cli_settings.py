@@ -162,7 +162,7 @@ def test_settings_in_a_table_are_no_settings(write_file):
 def test_what_is_no_toml_is_refused(write_file, text, why):
     path = write_file(text)
     (fault,) = faults_of({}, path)
-    assert fault.startswith(f"config {path}: no TOML: ")
+    assert fault.startswith(f"config {path}: is not TOML: ")
     assert why in fault
 
 

@@ -316,7 +316,7 @@ def test_an_answer_is_final_after_ten_minutes_or_later():
 
 @pytest.mark.parametrize("name", ["settle_ms", "rest_final_after_ms"])
 def test_never_to_repair_is_a_policy_and_not_an_age(name):
-    assert fault_of(**{name: 0}).endswith("(to repair nothing: audit_policy = report)")
+    assert fault_of(**{name: 0}).endswith("(to repair nothing, set audit_policy = report)")
 
 
 def test_a_former_name_is_taken_for_the_setting():

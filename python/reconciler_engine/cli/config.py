@@ -60,7 +60,7 @@ def show(*, output: Output, given: Given) -> None:
         return
     rows = [(name, _in_words(name, value), origin_of[name]) for name, value in values.items()]
     print_columns(
-        ("setting", "value", "from"), [*rows, ("credentials", key or "none, requests are public", key_origin)]
+        ("setting", "value", "from"), [*rows, ("credentials", key or "none, requests are unsigned", key_origin)]
     )
 
 

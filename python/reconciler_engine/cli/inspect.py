@@ -43,7 +43,9 @@ def inspect(*, files: Sequence[Path], hints: Hints, output: Output, given: Given
         _inspect_cache(hints, output, given)
     elif given.flags or given.config_file:
         flags = [f"--{name.replace('_', '-')}" for name in given.flags] or ["--config"]
-        raise ConfigError([f"{flag} is of the cache, and files are given; allowed: one of them" for flag in flags])
+        raise ConfigError(
+            [f"{flag} applies only to the cache, but files are given; allowed: one of them" for flag in flags]
+        )
     else:
         _inspect_files(files, hints, output)
 
@@ -69,7 +71,7 @@ def _inspect_cache(hints: Hints, output: Output, given: Given) -> None:
     from reconciler_engine.engine.cache_inspection import CacheInspector
 
     if said := [flag for flag, value in _flags(hints).items() if value]:
-        raise ConfigError([f"{flag} is of files, and none is given; allowed: a FILE" for flag in said])
+        raise ConfigError([f"{flag} applies only to files, but none is given; allowed: a FILE" for flag in said])
 
     async def read(session: Session) -> list[InspectedCache]:
         inspector, inspected = CacheInspector(session.parts), []

@@ -132,9 +132,9 @@ def describe_absence(symbol: str, listed: ProductList) -> str | None:
     """Return why a product has no newer bars, by the kept list of products; None if it trades, or no list is kept."""
     since = listed.listings.delisted_at(symbol)
     if since is not None:
-        return f"{symbol} is delisted, known since {iso(since)}: what is missing of it stays missing"
+        return f"{symbol} is delisted, known since {iso(since)}: its missing candles stay missing"
     if listed.why_absent(symbol) is not None:
-        return f"{symbol} is not a product in the exchange's list: nothing of it can be had"
+        return f"{symbol} is not a product in the exchange's list: the exchange has no candles of it"
     return None
 
 

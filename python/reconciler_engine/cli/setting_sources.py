@@ -229,5 +229,5 @@ def _read_file(path: str, faults: list[str]) -> dict[str, Any]:
         faults.append(f"config {path}: cannot be read: {error.strerror}")
     except (ValueError, RecursionError) as error:
         # Beside TOMLDecodeError: bytes that are not UTF-8, integers of thousands of digits, endless nesting.
-        faults.append(f"config {path}: no TOML: {str(error)[:200]}")
+        faults.append(f"config {path}: is not TOML: {str(error)[:200]}")
     return {}

@@ -308,7 +308,7 @@ def _print_series(series: Mapping[str, SeriesCoverage], now: int, most: int | No
         say(f"oldest unverified, since its close: {', '.join(ages)}")
     states = count_states(series)
     others = [f"{states[state]} {words}" for state, words in _STATE_WORDS.items() if states[state]]
-    more = ", those in most trouble are shown" * (len(series) > len(rows))
+    more = ", the worst ones are shown" * (len(series) > len(rows))
     say(", ".join([f"{states['ready']} of {len(series)} series ready when a pass last looked", *others]) + more)
 
 

@@ -34,7 +34,7 @@ def check_watchable(*, as_json: bool) -> None:
         ConfigError: One of them is not a terminal, or JSON is asked for.
     """
     if as_json:
-        raise ConfigError(["--watch: draws for people; allowed: without --json"])
+        raise ConfigError(["--watch does not go with --json; allowed: one of them"])
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise ConfigError(["--watch: standard input and output are not a terminal; allowed: a terminal"])
 

@@ -47,7 +47,7 @@ def _no_boolean(value: object) -> object:
 def _check_path(value: object) -> object:
     """Refuse an impossible path, and the empty text, which would be the current folder of the process."""
     if isinstance(value, str) and (not value or "\0" in value):
-        raise ValueError("an empty text or one with a NUL names no file or folder")
+        raise ValueError("the path is empty or contains a NUL character")
     return value
 
 
@@ -66,9 +66,9 @@ def _check_scheme(url: str) -> None:
 
 def _check_settle(age_ms: int) -> int:
     if not age_ms:
-        raise ValueError("to repair nothing: audit_policy = report")
+        raise ValueError("to repair nothing, set audit_policy = report")
     if 0 < age_ms < RIPE_MS:
-        raise ValueError("an exchange still adds to a bar of the last ten minutes")
+        raise ValueError("the exchange may still change bars of the last ten minutes")
     return age_ms
 
 

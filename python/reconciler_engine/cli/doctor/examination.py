@@ -53,7 +53,7 @@ def run_doctor(given: Given, output: Output, *, sends_test_alert: bool = False) 
     config, settings = setting_checks.check_configuration(given)
     credentials, key = setting_checks.check_key(given, config)
     if config is None:
-        checks = [Check(name, "skipped", "the configuration is not in order") for name in _OTHERS]
+        checks = [Check(name, "skipped", "the configuration has faults") for name in _OTHERS]
     else:
         checks = [
             *trio.run(_examine, config, credentials),

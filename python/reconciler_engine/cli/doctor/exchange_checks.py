@@ -180,5 +180,5 @@ def _known(symbols: Sequence[str], products: Sequence[Product]) -> Check:
     idle = sorted({product.symbol for product in products if not product.tradable}.intersection(symbols))
     if idle:
         detail = f"{len(symbols)} known; no longer traded: {', '.join(idle[:10])}"
-        return Check("symbols", "warn", detail, "leave them out: what is missing of them will stay missing")
+        return Check("symbols", "warn", detail, "leave them out: their missing candles stay missing")
     return Check("symbols", "ok", f"{len(symbols)} of {len(products)} products")

@@ -74,10 +74,10 @@ def check_key(given: Given, config: ReconciliationConfig | None) -> tuple[Creden
     try:
         credentials = read_credentials(gather(*given, os.environ, []).values.get("key_file"), os.environ)
     except ConfigError as error:
-        hint = "chmod 600 its file, or mount it so that others cannot write it; else download the key anew, view alone"
+        hint = "chmod 600 its file, or mount it so that others cannot write it; or download a new key with only view"
         return None, Check(name, "fail", "\n".join(error.faults), hint, CONFIG)
     if credentials is None:
-        return None, Check(name, "skipped", "none is set, requests are public")
+        return None, Check(name, "skipped", "no key is set, so requests are unsigned")
     faults = [] if config is None else signing_faults(config)
     if faults:
         return None, Check(name, "fail", "\n".join(faults), "use https, or no key", CONFIG)
@@ -100,7 +100,7 @@ def check_budget(config: ReconciliationConfig, series: list[Series] | None, *, s
     """Estimate the repair of a one-hour outage over all series."""
     name = "budget"
     if series is None:
-        return Check(name, "skipped", "how many products the symbols mean is not known")
+        return Check(name, "skipped", "the number of products that the symbols select is not known")
     if not series:
         return Check(name, "skipped", "no symbols are set")
     budget = config.budget(signed=signed)
@@ -161,7 +161,7 @@ def check_disk(config: ReconciliationConfig) -> Check:
     except ConfigError as error:
         return Check(name, "fail", "\n".join(error.faults), "set another data_dir, or its owner and mode", CONFIG)
     if config.redis_url is not None:
-        return Check(name, "skipped", "redis_url is set, the data directory holds a lock alone")
+        return Check(name, "skipped", "redis_url is set, so the data directory holds only a lock")
     return _free_space(wanted, shutil.disk_usage(there).free)
 
 
@@ -188,7 +188,7 @@ def check_pages(config: ReconciliationConfig) -> Check:
     if config.listen is None:
         return Check(name, "ok", f"{address} is in use, `start` takes any free port")
     if is_engine_at(address):
-        return Check(name, "warn", f"{address} is in use by an engine", "for another one set another listen")
+        return Check(name, "warn", f"{address} is in use by an engine", "to run a second engine, set another listen")
     return Check(name, "fail", f"{address} is in use by another program", "set another listen, or off", CONFIG)
 
 
