@@ -17,6 +17,7 @@ import redis as redis_py
 import trio
 import trio.testing
 from hypothesis import settings
+from redis import utils as redis_utils
 from tests.cluster_servers import RealCluster, new_cluster
 
 from reconciler_engine.store.client.server_check import wait_serving
@@ -32,6 +33,9 @@ settings.load_profile("repeatable")
 
 # Hundreds of processes of the product are started: each would compile every module anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# For each connection redis-py reads the metadata of its own package again, which takes longer than most tests do.
+redis_utils.get_lib_version = functools.cache(redis_utils.get_lib_version)
 
 # A shell's background job ignores Ctrl-C and so would all it starts, which tests send one.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
