@@ -1,4 +1,4 @@
-"""Marks: how far work on a long range of a series has come, kept beside its candles; cursors of work without end."""
+"""Progress in Redis: marks of work on a long range, kept beside the series' candles, and cursors of endless walks."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.scope import Scope
 
 MARK_LIFE_S: Final = 7 * 86_400
-"""A backfill that was left for so long starts over: it reads everything again, and asks for the missing slots."""
+"""Life of a mark. A backfill continued later than this starts over: it rereads its range and requests missing slots."""
 
 _INSTANT_DIGITS: Final = 15
 
 
 class Marks:
-    """Marks of one work in a scope: a text for each series and first instant of a range, kept for `MARK_LIFE_S`."""
+    """Marks of one kind of work in a scope: one text per series and start of a range, kept for `MARK_LIFE_S`."""
 
     def __init__(self, client: TrioRedis, scope: Scope, work: str = "backfill") -> None:
         self._client = client
@@ -34,7 +34,7 @@ class Marks:
         await self._client.execute_command("SET", self._key(series, start), mark, "EX", MARK_LIFE_S)
 
     async def clear(self, series: Series, start: int) -> None:
-        """Forget the mark of a range."""
+        """Delete the mark of a range."""
         await self._client.execute_command("DEL", self._key(series, start))
 
     def _key(self, series: Series, start: int) -> str:
@@ -42,14 +42,14 @@ class Marks:
 
 
 class Cursor:
-    """Where a walk over the series of a scope has come to: a series' name, and an instant (ms UTC) in it."""
+    """Position of a walk over the series of a scope: a series' name and an instant (ms UTC) in that series."""
 
     def __init__(self, client: TrioRedis, scope: Scope, work: str) -> None:
         self._client = client
         self._key = scope.key(f"{work}:cursor")
 
     async def load(self) -> tuple[str, int] | None:
-        """Return it; None where the walk begins, or the record cannot be understood.
+        """Return the position; None before the first `save`, or if the record is malformed.
 
         Raises:
             StoreError: Redis did not answer, or the key is of another type.
@@ -59,9 +59,9 @@ class Cursor:
         return (name, int(instant)) if name and instant.isdecimal() and len(instant) <= _INSTANT_DIGITS else None
 
     async def save(self, name: str, instant: int) -> None:
-        """Set it.
+        """Set the position.
 
         Raises:
-            StoreError: Redis did not do it.
+            StoreError: Redis failed or refused the command.
         """
         await self._client.execute_command("SET", self._key, f"{name}|{instant}", "EX", MARK_LIFE_S)

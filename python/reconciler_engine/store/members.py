@@ -1,4 +1,4 @@
-"""Candles as the cache's readers expect them: members of a series' key."""
+"""Candles in the form that the cache's readers expect: members of a series' key."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from reconciler_engine.market.series import Series
 
 
 def member_of(series: Series, candle: Candle) -> str:
-    """Return a candle as the cache's readers expect it, with numbers as JavaScript would write them."""
+    """Return a candle as the JSON text that the cache's readers expect; numbers are written as by JavaScript."""
     return write_members_pure((candle,), _names(series))[1].decode()
 
 
 def pairs_of(series: Series, candles: Iterable[Candle]) -> Sequence[bytes]:
-    """Return open time and member of each candle, one after the other, as ZADD takes them."""
+    """Return the arguments of ZADD for these candles: open time, member, open time, member, ..."""
     return _WRITE(candles, _names(series))
 
 
 def write_members_pure(candles: Iterable[Candle], names: str) -> list[bytes]:
-    """Write open times and members in plain Python; `names` are the fields that say whose candles they are."""
+    """Do in pure Python what `pairs_of` does; `names` are the JSON fields `symbol` and `timeframe`."""
     pairs: list[bytes] = []
     for one in candles:
         sequence = "" if one.sequence_num is None else f',"sequenceNum":{one.sequence_num}'
-        # Written out: a general encoder takes three times as long.
+        # Formatted here: a general JSON encoder takes three times as long.
         member = (
             f'{{"timestamp":{one.timestamp},"open":{_number(one.open)},"high":{_number(one.high)},'
             f'"low":{_number(one.low)},"close":{_number(one.close)},"volume":{_number(one.volume)},{names}{sequence}}}'
@@ -36,7 +36,7 @@ def write_members_pure(candles: Iterable[Candle], names: str) -> list[bytes]:
 
 
 def _number(value: float) -> str:
-    """Write a finite float so that it reads back as the same: 88000, 0.1, 1e-07, 1e+22; all of them are JSON."""
+    """Return a finite float as JSON that parses to the same value: 88000, 0.1, 1e-07, 1e+22."""
     return repr(value).removesuffix(".0")
 
 
@@ -47,7 +47,7 @@ def _names(series: Series) -> str:
 def _writer() -> Callable[[Iterable[Candle], str], list[bytes]]:
     if IMPLEMENTATION == "pure":
         return write_members_pure
-    from reconciler_engine import _native  # noqa: PLC0415  # built or not is only known here
+    from reconciler_engine import _native  # noqa: PLC0415  # the extension may not be built
 
     return _native.write_members
 

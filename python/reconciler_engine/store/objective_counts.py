@@ -1,4 +1,4 @@
-"""Counts of bars for the objective, kept in Redis: a hash a scope, a field a timeframe."""
+"""Numbers of timely and late bars for the objective, kept in Redis: one hash per scope, one field per timeframe."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from reconciler_engine.store.coverage import NOTE
 from reconciler_engine.store.scoped import Scoped, read_record
 
 KEPT_MS: Final = WINDOWS[-1].length_ms + WINDOWS[-1].part_ms
-"""Counts are forgotten so long after the last one."""
+"""Life of the hash after its last write."""
 
 _MOST_PARTS = 100
 _RECORD_BYTES = 50_000
@@ -31,12 +31,12 @@ _logger = logging.getLogger(__name__)
 
 
 class FrameCounts(BaseModel):
-    """Counts kept of a timeframe.
+    """Stored numbers of bars of one timeframe.
 
     Attributes:
-        complete: Close up to which bars are judged for being complete (ms UTC).
-        verified: Close up to which they are judged for being verified (ms UTC).
-        parts: By the window's name its parts, ascending: the start of each (ms UTC), and the fields of `BarCounts`.
+        complete: Bars that closed by this instant have been judged complete or not (ms UTC).
+        verified: Bars that closed by this instant have been judged verified or not (ms UTC).
+        parts: Parts of each window by its name, ascending: the part's start (ms UTC), then the fields of `BarCounts`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -46,12 +46,12 @@ class FrameCounts(BaseModel):
     parts: dict[Annotated[str, Field(max_length=10)], Annotated[tuple[_Part, ...], Field(max_length=_MOST_PARTS)]] = {}
 
     def total(self, window: Window, now: int) -> BarCounts:
-        """Return the counts of a window that ends at `now` (ms UTC)."""
+        """Return the numbers of bars in a window that ends at `now` (ms UTC)."""
         parts = self.parts.get(window.name, ())
         return BarCounts.total(BarCounts(*counts) for start, *counts in parts if now - window.length_ms < start <= now)
 
     def plus(self, counts: BarCounts, reached: Reached, now: int) -> Self:
-        """Return this with bars that were judged at `now` (ms UTC), and without parts that no window has any more."""
+        """Return a copy with the bars judged at `now` (ms UTC) added, and parts older than their window removed."""
         parts = {window.name: self._parts(window, counts, now) for window in WINDOWS}
         return self.model_copy(update={"complete": reached.complete, "verified": reached.verified, "parts": parts})
 
@@ -64,12 +64,12 @@ class FrameCounts(BaseModel):
 
 
 class ObjectiveCounts(Scoped):
-    """The counts of one scope."""
+    """Stored numbers of bars of one scope."""
 
     _name = "objective"
 
     async def read(self) -> dict[str, FrameCounts]:
-        """Return the kept counts by timeframe; records that cannot be understood are left out.
+        """Return the stored numbers by timeframe; malformed records are left out.
 
         Raises:
             StoreError: Redis did not answer, or the key is of another type.
@@ -83,7 +83,7 @@ class ObjectiveCounts(Scoped):
         return found
 
     async def read_objective(self, engine: EngineStatus) -> Objective | None:
-        """Return how an engine of this scope meets its objective; None where it names none. Errors as of `read`."""
+        """Return how an engine of this scope meets its objective; None without an objective. Raises as `read` does."""
         target, limit, now = engine.completeness_slo, engine.max_unverified_ms, engine.written_at
         if target is None or limit is None:
             return None
@@ -92,7 +92,10 @@ class ObjectiveCounts(Scoped):
         return Objective(target, limit, totals)
 
     async def judge(self, bars: TimelyBars, max_unverified_ms: int, now: int, *, job: str, epoch: int) -> None:
-        """Add the bars of the last look, if there was one, to the kept counts; where Redis is away, next time."""
+        """Add the bars of the last look, if any, to the stored numbers.
+
+        An error of Redis is logged and not raised; the next call judges the same bars again.
+        """
         try:
             kept = await self.read()
         except StoreError as error:
@@ -106,10 +109,10 @@ class ObjectiveCounts(Scoped):
     async def add(
         self, kept: Mapping[str, FrameCounts], judged: Judged, now: int, *, job: str = "", epoch: int = 0
     ) -> None:
-        """Write the kept counts with the bars that were judged at `now` (ms UTC).
+        """Store `kept` with the bars that were judged at `now` (ms UTC) added.
 
-        It is written whole or not at all, and not once somebody else directs `job`: `epoch` is that of the lease, 0 for
-        none. Where Redis does not take it that is logged; the next look judges the same bars.
+        The write is atomic. Redis refuses it once another engine directs `job`: `epoch` is that of the lease, 0 for no
+        lease. An error of Redis is logged, and the next look judges the same bars again.
         """
         texts: list[str] = []
         for frame, reached in judged.reached.items():

@@ -1,4 +1,4 @@
-"""Series that readers take from another layout than the configured one: they are told, not filled."""
+"""Detection of series that readers take from another layout than the configured one: reported, and not filled."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ _RIVALS: Final = {
     Layout.EXCHANGE: (Layout.EXCHANGE, Layout.USER),
     Layout.OVERFLOW: (Layout.EXCHANGE, Layout.USER),
 }
-"""Layouts whose keys decide whether one may be filled. Readers take the exchange's key, the user's only if that one is
-empty, and the overflow's only if both are."""
+"""For each configured layout, the layouts whose keys decide whether it may be filled. Readers take the exchange's key;
+the user's key if the exchange's is empty; the overflow's key if both are empty."""
 
 
 async def find_misplaced(client: TrioRedis, scope: Scope, series: Sequence[Series]) -> list[StoreError | None]:
-    """Return why filling a series would help no reader, or would move readers to a poorer key; None where it helps.
+    """Return for each series why it must not be filled; None if filling it helps readers.
 
-    A key on a node that is away counts as none, unless readers could be moved by that.
+    Filling is wrong where no reader would look, or where it would move readers to a key with fewer candles. A key on a
+    node that is away is taken as empty; where filling could then move readers, the node's error is returned.
 
     Raises:
         StoreError: Redis did not answer.
@@ -32,7 +33,7 @@ async def find_misplaced(client: TrioRedis, scope: Scope, series: Sequence[Serie
 
 
 async def count_keys(client: TrioRedis, scope: Scope, series: Sequence[Series]) -> dict[Layout, int]:
-    """Return how many of some series have a key in each layout, as far as their nodes are there.
+    """Return how many of these series have a key in each layout; keys on nodes that are away are left out.
 
     Raises:
         StoreError: Redis did not answer.
@@ -42,14 +43,14 @@ async def count_keys(client: TrioRedis, scope: Scope, series: Sequence[Series]) 
 
 
 def keys_read(scope: Scope, series: Series) -> list[str]:
-    """Return the keys of other layouts that are looked at before a series is filled."""
+    """Return the keys whose existence is checked before a series is filled."""
     return [scope.candle_key(series, layout) for layout in _RIVALS[scope.layout]]
 
 
 async def _exist(
     client: TrioRedis, scope: Scope, series: Sequence[Series], layouts: Sequence[Layout]
 ) -> list[tuple[list[Layout], StoreError | None]]:
-    """Return the layouts in which each series has a key, and why that is not known of all of them."""
+    """Return for each series the layouts in which it has a key, and the first error if a key could not be checked."""
     commands = [("EXISTS", scope.candle_key(one, layout)) for one in series for layout in layouts]
     replies = await each_apart(client.pipe(commands), len(commands))
     found = []

@@ -1,7 +1,7 @@
-"""Outages: intervals of a series without a single member, found by counting.
+"""Outages: intervals of a series without a single member, found with ZCOUNT.
 
-Counting proves that nothing is there where it gives zero, and proves nothing else: a duplicate hides a hole. So no
-interval is ever called complete by it.
+A result of zero proves that an interval is empty. A full number does not prove that it is complete: a duplicate can
+make up for a missing candle.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from reconciler_engine.store.scoped import Scoped
 
 CHUNK_SLOTS: Final = 4_096
 LEAF_SLOTS: Final = 512
-"""Outages are looked for in chunks of 4,096 slots, and in those that lack members in eighths of them."""
+"""Chunks of 4,096 slots are searched first; a chunk that lacks members is searched again in eighths."""
 
 _COMMANDS: Final = 500
 
@@ -25,7 +25,7 @@ class Outages(Scoped):
     """Finds outages of one scope's series."""
 
     async def count(self, series: Series, interval: Interval) -> int:
-        """Return the number of members in an interval, of any form.
+        """Return the number of members in an interval, well-formed or not.
 
         Raises:
             StoreError: The key is not a sorted set, or Redis did not answer.
@@ -34,13 +34,13 @@ class Outages(Scoped):
         return count
 
     async def find(self, series: Series, interval: Interval) -> Intervals:
-        """Return the slots of the interval that hold no member at all.
+        """Return empty parts of the interval: slots without any member.
 
-        Every run of twice `LEAF_SLOTS` empty slots shows; of its two ends up to `LEAF_SLOTS` - 1 slots may be left out.
-        A year of 1m bars takes at most 5 round trips of 500 counts.
+        A sequence of at least `2 * LEAF_SLOTS` empty slots is always found, but up to `LEAF_SLOTS - 1` slots at each of
+        its ends may be left out. A year of 1m bars takes at most 5 round trips of 500 commands.
 
         Raises:
-            StoreError: As `count`.
+            StoreError: As for `count`.
         """
         step = series.timeframe.step_ms
         level = [interval] if interval else []

@@ -1,4 +1,4 @@
-"""Records of passes that came to their end: when, by which run, and with which results."""
+"""Records of finished passes: end, run and results."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from reconciler_engine.store.client.trio_redis import all_served
 from reconciler_engine.store.scoped import Scoped
 
 KEPT_MS: Final = 4 * 86_400_000
-"""How long the record of a pass is kept."""
+"""Life of the record of a pass."""
 
 PASSES_KEPT: Final = 12_000
-"""Records kept, of any age: those of four days and more with the default schedules, some 2 MB."""
+"""Most records kept. The default schedules write fewer than this in four days; they take about 2 MB."""
 
 ROWS_KEPT: Final = 400
-"""Series of one pass that are told apart: those in which most was done."""
+"""Most series recorded for one pass: those with the most changes."""
 
 _ERRORS_KEPT = 3
 _ERROR_LETTERS = 200
@@ -39,7 +39,7 @@ _logger = logging.getLogger(__name__)
 
 
 class SeriesRecord(BaseModel):
-    """Results of a pass in one series, in slots."""
+    """Results of a pass in one series, as numbers of slots."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -51,19 +51,19 @@ class SeriesRecord(BaseModel):
 
 
 class PassRecord(BaseModel):
-    """A pass that came to its end.
+    """A finished pass.
 
     Attributes:
         run: Id of its run, as the journal and the log name it.
         job: Name of the job.
-        at: When it had ended, by Redis' clock (ms UTC).
+        at: When it was recorded, by Redis' clock (ms UTC).
         node: Machine that directed it.
         duration_ms: How long it took.
         scanned: Series that were examined.
-        gaps_found: Gaps found; the other counts are those of `ReconciliationResult`.
-        errors: How many errors there were.
-        first_errors: The first of them.
-        series: Series in which something was done, most first; at most `ROWS_KEPT`.
+        gaps_found: Gaps found; the numbers not listed here are those of `ReconciliationResult`.
+        errors: Number of errors.
+        first_errors: Texts of the first errors.
+        series: Changed series, those with the most changes first; at most `ROWS_KEPT`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -93,19 +93,19 @@ class PassRecord(BaseModel):
 
     @property
     def is_routine(self) -> bool:
-        """Whether it found and did nothing."""
+        """Whether the pass found nothing and changed nothing."""
         return not (self.missing or self.errors or self.requests or any(getattr(self, name) for name in _DONE))
 
 
 class PassRecords(Scoped):
-    """The records of one scope, a stream in Redis. The client is the caller's to close."""
+    """The records of one scope, a stream in Redis. The caller closes the client."""
 
     _name = "passes"
 
     async def note(self, run: str, job: str, now: int, result: ReconciliationResult, *, node: str) -> None:
-        """Write the result of a pass of `now` (ms UTC), directed by `node`; drop records that are too old.
+        """Record the result of a pass that ended at `now` (ms UTC), directed by `node`; delete old records.
 
-        It is for people: where Redis does not take it, that is logged, no more.
+        The records are only for display, so an error of Redis is logged and not raised.
         """
         told = {name: count for name in _TOTALS if (count := getattr(result, name))}
         told |= {"run": run, "job": job, "node": node, "duration_ms": result.duration_ms}
@@ -128,9 +128,9 @@ class PassRecords(Scoped):
             _logger.info("a pass is not recorded", extra={"error": str(error)})
 
     async def read(self, since: int, until: int) -> list[PassRecord]:
-        """Return the passes recorded since an instant (ms UTC) and before another, oldest first.
+        """Return the passes recorded from `since` to before `until` (ms UTC), oldest first.
 
-        Records that cannot be understood are left out and logged.
+        Malformed records are logged and left out.
 
         Raises:
             StoreError: Redis did not answer, or the key is not a stream.

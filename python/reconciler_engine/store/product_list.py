@@ -116,7 +116,7 @@ class ProductListStore:
         """Keep a list that the exchange gave at `at` (ms UTC), and add it to the known listings.
 
         Raises:
-            StoreError: Redis did not do it.
+            StoreError: Redis failed or refused the command.
         """
         listed = tuple(products)
         known = updated(await self.listings(), listed, at)

@@ -54,6 +54,6 @@ class ServerClock:
         """Keep the exchange's offset (ms) for `life_s`.
 
         Raises:
-            StoreError: Redis did not do it.
+            StoreError: Redis failed or refused the command.
         """
         await self._client.execute_command("SET", self._skew_key, skew_ms, "EX", life_s)

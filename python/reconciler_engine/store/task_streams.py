@@ -111,7 +111,7 @@ class TaskStreams:
 
         Raises:
             ConfigError: There is something else under the name of a stream.
-            StoreError: Redis did not do it.
+            StoreError: Redis failed or refused the command.
         """
         create = [("XGROUP CREATE", self._stream(lane), GROUP, "0", "MKSTREAM") for lane in Lane]
         for reply in await self._client.pipe(create):

@@ -25,7 +25,7 @@ class Turn:
         """Let others take the turn at once.
 
         Raises:
-            StoreError: Redis did not do it.
+            StoreError: Redis failed or refused the command.
         """
         await self._client.execute_command("DEL", self._key)
 
@@ -33,6 +33,6 @@ class Turn:
         """Let nobody take the turn for `life_s` from now on: the work goes on, or is done.
 
         Raises:
-            StoreError: Redis did not do it.
+            StoreError: Redis failed or refused the command.
         """
         await self._client.execute_command("SET", self._key, "1", "EX", life_s)

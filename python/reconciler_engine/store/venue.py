@@ -45,7 +45,7 @@ class VenueStore:
             at: Instant of the request (ms UTC).
 
         Raises:
-            StoreError: Redis did not do it.
+            StoreError: Redis failed or refused the command.
         """
         names = [one.value for one in Timeframe]
         values = await self._client.execute_command("HMGET", self._newest_key, *names)
@@ -74,7 +74,7 @@ class VenueStore:
         """Keep a reference for all workers.
 
         Raises:
-            StoreError: Redis did not do it.
+            StoreError: Redis failed or refused the command.
         """
         slots = reference.slots
         body = _reference_of.dump_json(
@@ -99,7 +99,7 @@ class VenueStore:
         """Note a contradicted answer; return whether it is the first about its product in this outage.
 
         Raises:
-            StoreError: Redis did not do it.
+            StoreError: Redis failed or refused the command.
         """
         commands = [
             ("HSETNX", self._withheld_key, f"product:{series.symbol}", run),
@@ -113,7 +113,7 @@ class VenueStore:
         """Note that the exchange answers with every candle the cache knows: all pauses end.
 
         Raises:
-            StoreError: Redis did not do it.
+            StoreError: Redis failed or refused the command.
         """
         await self._client.execute_command("DEL", self._withheld_key)
 
