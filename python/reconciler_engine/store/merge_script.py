@@ -1,4 +1,4 @@
-"""The one script that writes candles and the findings on their slots, both in one step or neither."""
+"""The only script that writes candles; it writes them and the findings on their slots in one atomic step."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.verified_fields import digest_of
 
 MERGE_CANDLES: Final = 300
-"""Candles merged by one script call: about 2 ms of the server's time."""
+"""Most candles merged by one script call, which takes about 2 ms of the server's time."""
 
 EVIDENCE_LIFE_MS: Final = 30 * DAY_MS
-"""Evidence that nobody added to for so long is dropped, and its slots are asked for anew; where a series' candles are
-kept for longer it lives as long as they do."""
+"""Least life of a series' evidence after its last change; longer where the candles live longer. Once the evidence has
+expired, its slots are requested again."""
 
 _PARTS = (
     "store/lua/journal",
@@ -43,28 +43,28 @@ _PARTS = (
 )
 MERGE: Final = Script.load("reconciler_engine", *(f"{part}.lua" for part in _PARTS))
 
-# Made once: it takes half as long so.
+# Made once: encoding takes half as long this way.
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 _OUTCOMES = {"I": "inserted", "P": "present", "D": "differing", "C": "changed", "W": "rewritten", "R": "refused"}
-"""Meanings of the script's letters."""
+"""Outcomes by the letter that the script returns."""
 
 
 @dataclass(frozen=True, slots=True)
 class MergeOutcome:
-    """Outcome of a merge, slot by slot (open times in ms UTC, ascending).
+    """Outcome of a merge. Slots are given by open time (ms UTC), ascending.
 
     Attributes:
-        inserted: Slots without a candle before that have one of the given ones now.
-        present: Slots that had a candle with the same values already.
-        differing: Slots that had a candle with other values; it was kept.
-        changed: Slots whose candle was named to give way, and gave way.
-        rewritten: The same of candles that were verified: the exchange has other values by now.
-        refused: Slots that the cache's retention would have dropped again.
-        extra_removed: Duplicates removed.
-        foreign_removed: Members removed that were not candles of the series.
-        unannounced: Why the server refused to publish the inserted ranges; empty where it did.
-        verified: Slots whose candle is noted as verified.
+        inserted: Slots that had no candle; the offered one was written.
+        present: Slots whose candle already had the offered values.
+        differing: Slots whose candle has other values and was kept.
+        changed: Slots whose candle was named in `yielding`, was not verified, and was replaced.
+        rewritten: Slots whose verified candle was replaced: the exchange has changed its values since.
+        refused: Slots older than the cache's retention; their candles were not written.
+        extra_removed: Number of duplicates removed.
+        foreign_removed: Number of members removed that were not candles of the series.
+        unannounced: Why the server refused to publish the inserted ranges; empty if it did not refuse.
+        verified: Slots whose candle was newly noted as verified.
     """
 
     inserted: tuple[int, ...] = ()
@@ -80,7 +80,7 @@ class MergeOutcome:
 
     @classmethod
     def sum(cls, outcomes: Sequence[MergeOutcome]) -> MergeOutcome:
-        """Return the sums of several merges, one after the other."""
+        """Return the joint outcome of several merges, which must be in the order of their slots."""
         kinds = (*_OUTCOMES.values(), "verified")
         return cls(
             extra_removed=sum(one.extra_removed for one in outcomes),
@@ -91,12 +91,12 @@ class MergeOutcome:
 
 
 class Conflict(NamedTuple):
-    """Why nothing was written: somebody else wrote there first.
+    """Why nothing was written: another process wrote first.
 
     Attributes:
-        bodies: Fields of the evidence that are not as they were read, as they are now.
-        moved: Open times of members that are not there any more as they were read, alone in their slots.
-        present: Open times of candles in spans that were to have none.
+        bodies: Current values of the evidence fields to write, some of which have changed since they were read.
+        moved: Open times of `unmoved` members that were changed or removed, or whose slot got another member.
+        present: Open times of candles in `absent` spans.
     """
 
     bodies: Mapping[str, bytes] = {}
@@ -105,7 +105,7 @@ class Conflict(NamedTuple):
 
 
 class ChangeByHand(NamedTuple):
-    """A change of evidence by hand, for the journal: the states of an interval before and after, and why."""
+    """The operator's change of evidence, for the journal: an interval, its states before and after, and the reason."""
 
     interval: Interval
     before: str
@@ -113,34 +113,34 @@ class ChangeByHand(NamedTuple):
     why: Why
 
     def written(self) -> tuple[int, int, str, str, str]:
-        """Return it as the script takes it."""
+        """Return the change as the script expects it."""
         return self.interval.start, self.interval.stop, self.before, self.after, self.why.value
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesWrite:
-    """One call of the script.
+    """Arguments of one call of the script.
 
     Attributes:
         series: The series written.
-        retention: How much of it the cache keeps.
-        candles: Candles offered, ascending by open time, one a slot, at most `MERGE_CANDLES`.
-        yielding: Members by open time that give way to the candle offered for their slot.
+        retention: How much of the series the cache keeps.
+        candles: Candles offered, ascending by open time, one per slot, at most `MERGE_CANDLES`.
+        yielding: Members, by open time, to replace with the candle offered for their slot.
         duplicated: Closed slots to clean of duplicates.
-        read: Fields of the evidence as they were read.
-        known: Knowledge of those days from now on.
-        absent: Spans that must have no candle, ascending.
-        empty: Spans among them that are proved empty.
+        read: Evidence fields as they were read. If one that is to be written has changed since, nothing is written.
+        known: Knowledge to store for the days of `read`.
+        absent: Intervals that must hold no candle, ascending. If one does, nothing is written.
+        empty: Parts of `absent` that are proved empty; members there that are not candles are removed.
         ghosts: Members to remove, by open time.
-        late: Candles to count as late.
-        unmoved: Members by open time that must be there as they were read, each alone in its slot.
-        equal: Members by open time that are equal to the exchange's: noted as verified if they are still there.
-        settled: Slots whose offered candle is noted as verified if it is there afterwards.
+        late: Number of candles to add to the count of late ones.
+        unmoved: Members, by open time, that must be unchanged and alone in their slots, else nothing is written.
+        equal: Members, by open time, equal to the exchange's rows; noted as verified if unchanged.
+        settled: Slots whose offered candle is noted as verified if the cache holds it after the merge.
         asked_at: When the exchange was asked for the verified slots (ms UTC).
-        by_hand: Change of the evidence to journal.
-        announce: Whether each inserted range is published on the series' repaired channel.
-        closes: Newest closed slots; a candle written among them announces the newest one on the channel of closes.
-        by: Writer, for the journal: a run's id, or a command.
+        by_hand: The operator's change of evidence, for the journal; None without one.
+        announce: Whether to publish each inserted range on the series' repaired channel.
+        closes: Newest closed slots; once a candle is written there, the newest is published on the close channel.
+        by: Author for the journal: a run's id or a command.
     """
 
     series: Series
@@ -164,14 +164,14 @@ class SeriesWrite:
     by: str = ""
 
     async def run(self, client: Client, scope: Scope) -> MergeOutcome | Conflict:
-        """Write, and count the outcomes of the candles.
+        """Run the script, and add the outcomes to the metrics.
 
         Raises:
             StoreError: A key is of another type, or the server refuses to write.
             StoreUnavailable: Redis did not answer; whether anything was written is unknown.
         """
         reply = await MERGE.run(client, keys=scope.write_keys(self.series), args=self.arguments(scope))
-        # Also where nothing changed this time: the first try may have been cut off before this.
+        # Also where nothing changed: an earlier try may have written and been cut off before this call.
         note = change_feed.touch(scope, self.series)
         await note.script.run(client, keys=note.keys, args=note.args)
         with understanding(f"a merge of {self.series}"):
@@ -191,18 +191,18 @@ class SeriesWrite:
                 raise ValueError(f"{said!r} is not an end of a merge")
 
     def _changes(self) -> dict[str, bytes]:
-        """Return the fields that are not as they were read."""
+        """Return the evidence fields whose new values differ from those read."""
         now = encode_fields(self.known, self.read, self.series.timeframe.step_ms)
         return {name: body for name, body in now.items() if body != self.read[name]}
 
     def arguments(self, scope: Scope) -> list[Argument]:
-        """Return the script's arguments: all that is short as JSON, then the texts that its lists stand for."""
+        """Return the script's arguments: a JSON object of small values and lists, then the lists' long texts."""
         changes = self._changes()
         step, ttl_ms = self.series.timeframe.step_ms, self.retention.ttl_s * 1_000
         days = days_kept(self.retention, step)
         pairs = pairs_of(self.series, self.candles)
         digests = self._digests(pairs)
-        # The keys are those that merge.lua lists.
+        # merge.lua describes the keys.
         plan = {
             "symbol": self.series.symbol,
             "timeframe": self.series.timeframe.value,

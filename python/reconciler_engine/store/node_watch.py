@@ -1,4 +1,4 @@
-"""Nodes of a cluster that do not serve, and how many series that leaves unexamined."""
+"""Detection of cluster nodes that are away, and of the number of series that cannot be examined therefore."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _CAUSE: Final = 300
 
 
 class _Held(NamedTuple):
-    """Keys at one hash slot that matter: one of them, and the number of series."""
+    """The series' candle keys in one hash slot: one of the keys, and their number."""
 
     key: str
     series: int
 
 
 class NodeWatch:
-    """Asks the nodes of a cluster for a key each that matters to a scope."""
+    """Checks each node that holds keys of a scope by a request for one of those keys."""
 
     def __init__(self, client: TrioRedis, scope: Scope) -> None:
         self._client = client
@@ -41,10 +41,10 @@ class NodeWatch:
         self._since: dict[Place | None, float] = {}
 
     async def look(self, series: Sequence[Series]) -> tuple[NodeStatus, ...]:
-        """Return the nodes that do not serve, of those that have keys of these series or of the engine's own.
+        """Return the nodes that are away among those that hold keys of these series or the engine's own keys.
 
         Raises:
-            StoreError: No node says which others there are.
+            StoreError: No node returned the map of the cluster.
         """
         cluster = self._client.servers
         if not isinstance(cluster, Cluster):
@@ -86,7 +86,7 @@ def _held(scope: Scope, series: Sequence[Series]) -> Mapping[int, _Held]:
 
 
 def hide_unreachable(series: Mapping[str, SeriesCoverage], engine: EngineStatus) -> Mapping[str, SeriesCoverage]:
-    """Return how series stand by `symbol:timeframe`, those as unknown whose nodes do not serve an engine."""
+    """Return the coverage by `symbol:timeframe`, with the series on nodes that the engine reports away as unknown."""
     away = [slots for node in engine.nodes_away for slots in node.slots]
     if not away:
         return series

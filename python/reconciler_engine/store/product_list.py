@@ -1,4 +1,4 @@
-"""The exchange's product list in Redis: one record, for the choice of symbols and for the judgement of slots."""
+"""The exchange's product list in Redis, in one record. It is used to choose symbols and to judge slots."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.turns import Turn
 
 KEPT_LIMIT = 20_000
-"""Products kept, some 40 bytes each; of a longer list the beginning. The exchange has about 950 (2026)."""
+"""Most products kept, about 40 bytes each; the rest of a longer list is dropped. The exchange has about 950 (2026)."""
 
 KEPT_S = 30 * 86_400
-"""Time that a list is kept: an older one would choose by figures that have long changed."""
+"""Life of a list. The volumes in an older one are too outdated to choose symbols by."""
 
 _T = TypeVar("_T", bound=BaseModel)
 _Instant = Annotated[int, Field(ge=0, le=MOST_MS)]
@@ -38,8 +38,8 @@ class ProductList:
 
     Attributes:
         at: When the exchange gave the list (ms UTC); 0 where none is kept.
-        products: The products it named.
-        listings: Since when products trade, and since when no more, by this list and those before it.
+        products: Products in the list.
+        listings: When products were listed and delisted, as learnt from this and earlier lists.
     """
 
     at: int = 0
@@ -47,14 +47,14 @@ class ProductList:
     listings: Listings = field(default_factory=Listings)
 
     def why_absent(self, symbol: str) -> str | None:
-        """Return why a product has no newer bars; None where it trades, or no list is kept."""
+        """Return why a product has no newer bars; None if it trades or if no list is kept."""
         if self.listings.delisted_at(symbol) is not None:
             return Obstacle.DELISTED
         return NOT_LISTED if self.products and all(one.symbol != symbol for one in self.products) else None
 
 
 class _OldListings(BaseModel):
-    """The record of before, of listings alone."""
+    """The record of listings that older engines wrote under a key of its own."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -64,9 +64,9 @@ class _OldListings(BaseModel):
 class _Kept(BaseModel):
     """The record in Redis.
 
-    `products` holds symbol, quote, tradable and quote volume of each; `listings` by symbol since when it is listed,
-    since when it is known to be delisted, and its book, of those that have any of these. None where an engine of before
-    wrote it: that kept them under a key of their own.
+    `products` holds the symbol, quote, tradable flag and quote volume of each product. `listings` holds by symbol when
+    it was listed, when it was found delisted, and its book; symbols without any of the three are left out. It is None
+    in a record of an older engine, which kept listings under another key.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -77,10 +77,10 @@ class _Kept(BaseModel):
 
 
 class ProductListStore:
-    """The product list of one scope. The client is the caller's to close.
+    """The product list of one scope. The caller closes the client.
 
     Attributes:
-        turn: The turn to ask the exchange for another list.
+        turn: Turn to request a new list from the exchange.
     """
 
     def __init__(self, client: TrioRedis, scope: Scope) -> None:
@@ -90,7 +90,7 @@ class ProductListStore:
         self.turn = Turn(client, scope, "products")
 
     async def read(self) -> ProductList:
-        """Return the list kept last; an empty one where there is none, or none that can be read (logged).
+        """Return the stored list; an empty one if there is none, or if it is malformed (logged).
 
         Raises:
             StoreError: Redis did not answer.
@@ -105,7 +105,7 @@ class ProductListStore:
         return ProductList(kept.at, tuple(Product(*row) for row in kept.products), _listings_of(rows))
 
     async def listings(self) -> Listings:
-        """Return the knowledge of listings.
+        """Return the known listings.
 
         Raises:
             StoreError: Redis did not answer.
@@ -113,7 +113,7 @@ class ProductListStore:
         return (await self.read()).listings
 
     async def keep(self, products: Iterable[Product], at: int) -> None:
-        """Keep a list that the exchange gave at `at` (ms UTC), and add it to the known listings.
+        """Store a list that the exchange returned at `at` (ms UTC), and update the known listings by it.
 
         Raises:
             StoreError: Redis failed or refused the command.

@@ -1,7 +1,8 @@
-"""The protocol of a scope: its engines use one form of messages through Redis at a time.
+"""The protocol version of a scope: all its engines must exchange the same form of messages through Redis.
 
-Each process that takes or directs tasks stands in the scope's list meanwhile, with the life of a lease. An engine that
-finds somebody of another protocol there does not begin; one that was cut off, and finds one when it is back, ends.
+Each process that takes or directs tasks is entered in the scope's list of workers; an entry lives as long as a lease.
+An engine does not start while the list has a process of another protocol. An engine that reconnects after an outage
+and then finds such a process ends.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.status_board import EngineFacts, StatusBoard
 
 PROTOCOL: Final = 4
-"""Raised by each change of tasks, outcomes, records or keys that an engine of before would misread. Engines from before
-there was a number count as 0."""
+"""Version number. Increase it with each change of tasks, outcomes, records or keys that older engines would misread.
+Engines older than this number count as 0."""
 
 _LAST_WORD_S: Final = 1.0
 _Word = Annotated[str, Field(max_length=500)]
@@ -36,10 +37,10 @@ _logger = logging.getLogger(__name__)
 
 
 async def check_protocol(client: TrioRedis, scope: Scope) -> None:
-    """See that nobody works on a scope under another protocol.
+    """Check that no process works on a scope under another protocol.
 
     Raises:
-        OtherProtocol: Somebody does.
+        OtherProtocol: A process does.
         StoreError: Redis did not answer.
     """
     await _enter(client, scope, LEASE_MS)
@@ -55,20 +56,21 @@ async def at_work(
     life_ms: int = LEASE_MS,
     terms: Mapping[str, str] | None = None,
 ) -> AsyncIterator[None]:
-    """Be in a scope's list for the length of a block.
+    """Keep this process in a scope's list of workers during a `with` block.
 
     Args:
-        client: Stays the caller's.
+        client: Client of Redis; the caller closes it.
         scope: Scope of the work.
-        name: Unique among all.
-        facts: Description of the process, for those that meet it.
-        life_ms: How long an entry that nobody refreshes stays.
-        terms: The way a command's worker asks the exchange; an engine tells it in its status.
+        name: Name of the entry, unique among all processes.
+        facts: Description of the process, shown where another protocol is refused.
+        life_ms: Life of the entry after its last refresh.
+        terms: Settings of a command's worker for requests to the exchange; None for an engine, whose status has them.
 
     Raises:
-        ConfigError: The server does not let its user do all that the work needs.
-        OtherProtocol: Somebody works on the scope under another protocol; in a group where that is found out later.
-        StoreError: Redis did not answer at the beginning.
+        ConfigError: The Redis user lacks a right that the work needs.
+        OtherProtocol: A process works on the scope under another protocol. Found during the block, it is raised in an
+            exception group.
+        StoreError: Redis did not answer before the block began.
     """
     await check_rights(client, scope)
     about = f"{facts.host}, version {facts.version}, {facts.command}"
@@ -85,7 +87,7 @@ async def at_work(
             nursery.start_soon(_stay, enter, life_ms)
             try:
                 yield
-            except Exception as error:  # noqa: BLE001  raised again below, as itself and not in a group
+            except Exception as error:  # noqa: BLE001  raised again below, outside the group
                 failure = error
             nursery.cancel_scope.cancel()
         if failure is not None:
@@ -104,10 +106,10 @@ async def _enter(client: TrioRedis, scope: Scope, life_ms: int, *entry: str) -> 
     try:
         statuses = await StatusBoard(client).read(scope)
     except StoreUnavailable as error:
-        # Of a cluster, another node has the list of all engines; it is looked at again soon.
+        # In a cluster the list of all engines is on another node; the next refresh reads it again.
         _logger.debug("the list of engines cannot be read", extra={"error": str(error)})
         return
-    # An engine of before is in no list, but says how it stands.
+    # Older engines are not in the list of workers, but write a status.
     for status in statuses:
         if status.protocol != PROTOCOL:
             host = status.node.partition(":")[0]
@@ -115,7 +117,7 @@ async def _enter(client: TrioRedis, scope: Scope, life_ms: int, *entry: str) -> 
 
 
 async def terms_at_work(client: TrioRedis, scope: Scope) -> dict[str, dict[str, str]]:
-    """Return the terms of each command at work on a scope, by its name.
+    """Return the terms of each command at work on a scope, by the name of its entry.
 
     Raises:
         StoreError: Redis did not answer.

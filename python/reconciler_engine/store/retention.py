@@ -11,20 +11,20 @@ from reconciler_engine.store.findings import DAY_MS
 _MOST = 2**53
 
 DAYS_KEPT = 4_000
-"""Days of one series' evidence: all that Coinbase has (since 2015). Past it the oldest are dropped."""
+"""Most days kept of a series' evidence, more than Coinbase has (since 2015); older days are deleted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Life of candles in the cache, and the owner of the cut. It is a part of tasks, too.
+    """How long candles stay in the cache, and whether the engine itself limits them. Tasks carry it.
 
     Attributes:
-        max_candles: Members that the feeder keeps a series; 0 for all.
-        ttl_s: Life of a key in seconds, set on keys the engine creates, prolonged where one is set; 0 for none.
-        trim: Whether the engine itself caps keys: in the embedded server only, which is its own.
+        max_candles: Members that the feeder keeps per series; 0 for no limit.
+        ttl_s: Life of a key (s); 0 for none. A write sets it on a key that it creates, and prolongs a shorter life.
+        trim: Whether the engine itself deletes the oldest members; only in the embedded server.
 
     Raises:
-        ValueError: A number is below 0, or too great for Lua and JSON to count exactly.
+        ValueError: A number is negative, or too large to be exact in Lua and JSON.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
@@ -40,8 +40,8 @@ class Retention:
 
 
 def days_kept(retention: Retention, step: int) -> int:
-    """Return how many days of a series' evidence are kept: those of its candles, and `DAYS_KEPT` at most."""
+    """Return how many days of a series' evidence are kept: as many as its candles span, at most `DAYS_KEPT`."""
     if not retention.max_candles:
         return DAYS_KEPT
-    # The first and the last day count as whole days, even where candles fill a part of them.
+    # The candles may begin in the middle of a day, so they can touch one day more than they fill.
     return min(ceil_div(retention.max_candles * step, DAY_MS) + 1, DAYS_KEPT)
