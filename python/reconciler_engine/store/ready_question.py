@@ -1,4 +1,4 @@
-"""The question whether the last bars of a series are complete and verified, as Redis is asked it."""
+"""The question to Redis whether the last closed bars of a series are complete and verified."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _RULES = Script.load("reconciler_engine", "limiting/origin.lua", "store/lua/cand
 _HEAD, _, _BODY = Script.load("reconciler_engine.store", "lua/ready.lua").text.partition("\n\n")
 
 READY_TEXT: Final = f"{_HEAD}\n\n{_RULES}\n{_BODY}"
-"""The gate's script, for any program that can send EVAL: one key, read only. Its first lines describe arguments and
-reply; the rule for a candle follows them."""
+"""Text of the ready gate's script, for any program that can send EVAL. It takes one key and only reads. Its first lines
+describe arguments and reply; the rule for a candle follows them."""
 
 _READY: Final = Script(READY_TEXT, "ready.lua")
 
 MAX_BARS: Final = 10_000
-"""Bars one question may be about: the server looks at them in 40 to 80 ms, in which it serves nobody else."""
+"""Most bars of one question. The server examines them in 40 to 80 ms, and serves no other client meanwhile."""
 
 Unverified = int | Literal["any"]
-"""How long ago a bar may have closed that is not verified (ms); `any` takes them however old."""
+"""How long after its close a bar may stay unverified (ms); `any` for no limit."""
 
 
 class ReadyOptions(TypedDict, total=False):
-    """Options of a question; `is_ready` explains each."""
+    """Options of a question; the docstring of `is_ready` explains them."""
 
     user_id: int
     exchange_id: int
@@ -47,11 +47,11 @@ class ReadyOptions(TypedDict, total=False):
 
 
 class SlotCount(NamedTuple):
-    """Slots that stand in the way of readiness for one reason.
+    """Slots that are not ready for one reason.
 
     Attributes:
         slots: Number of slots.
-        first: Open time of the oldest (ms UTC); None where there is none.
+        first: Open time of the oldest of them (ms UTC); None without any.
     """
 
     slots: int
@@ -60,24 +60,24 @@ class SlotCount(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """How the last closed bars of a series stand, at one instant. Each slot in the way counts once.
+    """State of the last closed bars of a series at one instant. A slot that is not ready counts under one reason only.
 
     Attributes:
-        is_ready: Whether nothing stands in the way.
-        window: The bars' slots, half-open (ms UTC); of the `members` form from the oldest member on.
-        ready_until: End of the slots, from the first on, of which a yes could be given (ms UTC).
-        reason: Why the oldest slot in the way is there; None where there is none.
-        confirmed: Slots without a candle that are proved not to have one.
-        unverified: Slots with an undoubted candle that is not verified, those of `overdue` among them.
-        lacking: Members fewer than asked for.
-        missing: Slots without a candle that nobody proved not to exist.
-        suspect: Slots whose candle the exchange disagrees with.
-        malformed: Slots that hold a member that is not a candle.
-        overdue: Slots whose candle closed too long ago to be unverified.
-        complete_from: From then on each slot holds a candle that is not suspect, or is proved not to have one (ms UTC).
-        ready_from: From then on nothing stands in the way (ms UTC).
-        finding: Finding on the oldest slot in the way, or None.
-        at: When it stood so, by Redis' clock (ms UTC).
+        is_ready: Whether all slots are ready.
+        window: Slots of the bars, half-open (ms UTC); with `members`, from the oldest of the members asked for.
+        ready_until: End of the ready slots at the beginning of the window (ms UTC).
+        reason: Why the oldest unready slot is not ready; None if all are ready.
+        confirmed: Number of slots without a candle that the exchange has shown to have none.
+        unverified: Number of slots whose candle is neither suspect nor verified, those in `overdue` included.
+        lacking: Number of members asked for but not found; 0 without `members`.
+        missing: Slots without a candle that are not confirmed.
+        suspect: Slots whose candle differs from the exchange's.
+        malformed: Slots with a member that is not a candle.
+        overdue: Slots whose candle is unverified for longer than allowed.
+        complete_from: First instant from which on each slot is confirmed or has a candle that is not suspect (ms UTC).
+        ready_from: First instant from which on all slots are ready (ms UTC).
+        finding: Finding on the oldest unready slot, or None.
+        at: The instant, by Redis' clock (ms UTC).
     """
 
     is_ready: bool
@@ -98,7 +98,7 @@ class Readiness:
 
     @property
     def in_the_way(self) -> int:
-        """Number of slots in the way, and of members that lack."""
+        """Number of slots that are not ready, plus `lacking`."""
         counts = (self.missing, self.suspect, self.malformed, self.overdue)
         return self.lacking + sum(count.slots for count in counts)
 
@@ -143,23 +143,23 @@ class ReadyQuestion:
         return self._scope.repaired_channel(self.series)
 
     def call(self, *, detail: bool) -> ScriptCall:
-        """Return the script's call, whose reply is 1 or 0, or in detail the list for `read_detail`."""
+        """Return the call of the script. Its reply is for `read_detail` if `detail` is set, else for `read_answer`."""
         return _READY.call(self._keys, (*self._args, "detail") if detail else self._args)
 
     def read_answer(self, reply: Any) -> bool:
-        """Return the answer in a reply.
+        """Return whether the bars are ready, by a reply without detail.
 
         Raises:
-            StoreError: It is not the script's.
+            StoreError: The script never gives this reply.
         """
         with understanding(f"the bars of {self.series}"):
             return whole(reply, 0, 1) == 1
 
     def read_detail(self, reply: Any) -> Readiness:
-        """Return the detailed answer in a reply.
+        """Return the state of the bars, by a reply in detail.
 
         Raises:
-            StoreError: It is not the script's.
+            StoreError: The script never gives this reply.
         """
         with understanding(f"the bars of {self.series}"):
             return _readiness(reply)
@@ -170,7 +170,7 @@ def _is_whole(value: object) -> bool:
 
 
 def _readiness(answer: Any) -> Readiness:
-    """Read the script's list."""
+    """Parse the list that the script returns in detail."""
     yes, start, stop, ready_until, kind, confirmed, unverified, lacking, *counts = answer[:-4]
     finding, complete_from, ready_from, at = answer[-4:]
     missing, suspect, malformed, overdue = (
@@ -197,7 +197,7 @@ def _readiness(answer: Any) -> Readiness:
 
 
 def _reason(kind: str, finding: Finding | None) -> str | None:
-    """Return the words for the slot in the way: those of its finding, where that says why it is missing or suspect."""
+    """Return the reason why a slot is not ready: that of its finding if it explains this state, else a general one."""
     plain = {"missing": Obstacle.NOT_ASKED, "suspect": Obstacle.DOUBTED}
     if kind not in plain:
         return kind or None

@@ -1,4 +1,4 @@
-"""The ready gate as conversations with any client: which questions go out together, and when they are asked again."""
+"""Conversations of the ready gate, for any client: how questions are batched, and when they are repeated."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from reconciler_engine.store.drivers.redis_py_clients import is_away
 from reconciler_engine.store.ready_question import MAX_BARS, Readiness, ReadyQuestion
 
 ASK_AGAIN_S: Final = 15.0
-"""A wait for readiness asks again after so long at the latest."""
+"""Longest pause of `wait` between two questions."""
 
 _AWAY_S: Final = 1.0
 _BATCH_BARS: Final = 2_000
-"""Bars of one pipeline of a page that nobody waits for: the server looks at them in some 4 ms."""
+"""Most bars of one pipeline where nobody waits for the reply. The server examines them in about 4 ms."""
 
 
 def ask(questions: Sequence[ReadyQuestion]) -> Steps[list[bool]]:
-    """Ask about series in one round trip to each node, or one for each `MAX_BARS` bars."""
+    """Return whether the bars of each question are ready; one round trip per node and `MAX_BARS` bars."""
     answers: list[bool] = []
     for part in _parts(questions, MAX_BARS):
         replies = all_served((yield from batch([one.call(detail=False) for one in part])))
@@ -32,19 +32,19 @@ def ask(questions: Sequence[ReadyQuestion]) -> Steps[list[bool]]:
 
 
 def examine(questions: Sequence[ReadyQuestion]) -> Steps[list[Readiness]]:
-    """Ask as `ask` does, in detail."""
+    """Return the state of each question's bars, in as many round trips as `ask`."""
     return all_served((yield from examine_apart(questions)))
 
 
 def examine_apart(questions: Sequence[ReadyQuestion], bars: int = MAX_BARS) -> Steps[list[Readiness | Exception]]:
-    """Ask in detail, about so many bars in a round trip; of a series that cannot be read its error is the answer."""
+    """Do as `examine`, `bars` bars a round trip; if a series cannot be read, return the error in place of its state."""
     answers: list[Readiness | Exception] = []
     for part in _parts(questions, bars):
         replies: Sequence[Any]
         try:
             replies = yield from batch([one.call(detail=True) for one in part])
         except NodeUnavailable as error:
-            # All of them were at one node.
+            # A batch fails as a whole only if all its keys are on this node.
             replies = [error] * len(part)
         answers += [
             reply if isinstance(reply, Exception) else one.read_detail(reply)
@@ -54,10 +54,11 @@ def examine_apart(questions: Sequence[ReadyQuestion], bars: int = MAX_BARS) -> S
 
 
 def wait(question: ReadyQuestion, timeout_s: float) -> Steps[bool]:
-    """Ask until the answer is yes, or so many seconds are over.
+    """Ask until the bars are ready; return False if they are not after `timeout_s`.
 
-    It is asked again at each close plus its grace, on word of a repair, when a lost subscription stands again, and
-    after `ASK_AGAIN_S`. A Redis that is away is waited for; it is the error of the last question that is raised.
+    The question is repeated once a bar's close and grace have passed, when a repair is announced, when a lost
+    subscription is restored, and after `ASK_AGAIN_S`. While Redis is unreachable, it is repeated too; if the last
+    question failed, its error is raised.
     """
     deadline = (yield Now()) + timeout_s
     yield Listen([question.repaired_channel])
@@ -83,7 +84,7 @@ def wait(question: ReadyQuestion, timeout_s: float) -> Steps[bool]:
 
 
 def _next_close_s(question: ReadyQuestion, answer: Readiness) -> float:
-    """Return when the next bar closes, its grace included, but at most `ASK_AGAIN_S` (s)."""
+    """Return the time until the next bar's close plus grace, at most `ASK_AGAIN_S` (s)."""
     closes = answer.window.stop + question.series.timeframe.step_ms + question.grace_ms
     return min(max(0.0, (closes - answer.at) / 1_000), ASK_AGAIN_S)
 
@@ -94,13 +95,13 @@ def _parts(questions: Sequence[ReadyQuestion], bars: int) -> Iterator[Sequence[R
 
 
 async def examine_all(client: TrioRedis, questions: Sequence[ReadyQuestion]) -> list[Readiness | StoreError]:
-    """Ask a client of our own many questions, pipeline by pipeline; return the answers in the order asked.
+    """Ask many questions through our own client in small pipelines; return the answers in the same order.
 
-    In place of the answer about a series that cannot be read there is the error.
+    If a series cannot be read, its error takes the place of the answer.
 
     Raises:
         StoreUnavailable: Redis cannot be reached or did not answer in time.
     """
     answers = await converse(client, examine_apart(questions, _BATCH_BARS))
-    # Our own client has no other errors.
+    # Our own client raises no other errors.
     return cast("list[Readiness | StoreError]", answers)

@@ -1,6 +1,7 @@
-"""Rights on the server: the rules of an ACL, and whether a user may do all that an engine does, asked before work.
+"""Rights on the server: the ACL rules of each role, and a check before work that a user has the engine's rights.
 
-Under an engine at work a right that lapses is an outage, and is waited for; before that it is a fault of the settings.
+A right missing before work is a fault of the settings. A right withdrawn while an engine works is treated as an
+outage: the engine waits until it is granted again.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from reconciler_engine.store.scope import Layout, Scope
 Role = Literal["engine", "reader", "gate", "bot"]
 
 _CONNECTION: Final = ("ping", "client|setname")
-# Without INFO a slot that was proved empty counts as missing.
+# Without the right to INFO, confirmed slots count as missing.
 _GATE: Final = ("eval", "evalsha", "hmget", "info", "subscribe", "time", "zcount", "zrangebyscore", "zrevrangebyscore")
 _PERMITS: Final = ("hdel", "hexists", "hget", "hincrby", "hkeys", "hlen", "hset", "pexpire")
 _READER: Final = (
@@ -38,15 +39,15 @@ _COMMANDS: Final = {
     "bot": (*_CONNECTION, *_GATE, *_PERMITS),
 }
 
-# No product has a name of one letter repeated so.
+# No product has such a name.
 _NOBODY: Final = Series("ZZZZZZZZ-ZZZZZZZZ", Timeframe.M1)
 
 
 async def check_rights(client: TrioRedis, scope: Scope) -> None:
-    """Try each command that passes and workers use, once, where it changes nothing.
+    """Try each command that passes and workers use once, in a form that changes no data.
 
     Raises:
-        ConfigError: The user may not use one of them, or not with these keys.
+        ConfigError: The user may not use one of the commands, or not with the engine's keys.
         StoreUnavailable: Redis did not answer.
     """
     replies = await client.pipe(_commands(scope))
@@ -67,7 +68,7 @@ def _commands(scope: Scope) -> list[Command]:
         ("XLEN", key), ("XRANGE", key, "-", "+"), ("XREVRANGE", key, "+", "-"), ("XPENDING", key, "g"),
         ("XINFO", "CONSUMERS", key, "g"), ("EVAL", "return 1", 0), ("EVALSHA", "0" * 40, 0),
     ]  # fmt: skip
-    # Removing from an absent key removes nothing, and XX adds nothing.
+    # The keys are absent, so removals have no effect; XX and NOMKSTREAM prevent additions.
     writes: list[tuple[Any, ...]] = [
         ("SET", key, "", "XX"), ("DEL", key), ("HDEL", key, "f"), ("HDEL", beside, "f"), ("PEXPIRE", key, 1),
         ("PTTL", candles), ("PEXPIRE", candles, 1),
@@ -77,7 +78,7 @@ def _commands(scope: Scope) -> list[Command]:
         ("XREADGROUP", "GROUP", "g", "c", "STREAMS", key, ">"), ("XGROUP", "DELCONSUMER", key, "g", "c"),
         ("XADD", key, "NOMKSTREAM", "*", "f", "v"),
     ]  # fmt: skip
-    # These make the keys they need, and remove them before another process looks.
+    # These create a key and delete it in the same pipeline.
     makers: list[tuple[Any, ...]] = [
         ("HSET", key, "f", "v"), ("HINCRBY", key, "n", 1), ("DEL", key), ("SADD", key, "m"), ("DEL", key),
         ("RPUSH", key, "x"), ("DEL", key),
@@ -86,19 +87,20 @@ def _commands(scope: Scope) -> list[Command]:
 
 
 def acl_rules(role: Role, layout: Layout, user_id: int, exchange_id: int) -> list[str]:
-    """Return the rules behind `ACL SETUSER NAME`; the operator adds the password.
+    """Return the rules to append to `ACL SETUSER NAME`; the operator adds the password.
 
-    Only its own keys are named: of other layouts an engine and a reader look whether a candle key is there.
+    Keys are limited to those the role needs. Engines and readers also get the candle keys of other layouts, since they
+    check whether those exist.
     """
     own = f"{layout.candles(user_id, exchange_id)}:*"
     keys = [own, f"{{{own}"]
     if role == "bot":
-        # Budgets and their account carry the exchange's host alone.
+        # The tag of the keys of budgets and their use is the exchange's host.
         keys += ["recon:{*}:budget:*", "recon:{*}:use"]
     elif role != "gate":
         keys += [f"{each.candles(user_id, exchange_id)}:*" for each in Layout if each is not layout]
         keys.append("recon:*")
-    # Every wait for readiness hears repairs; only an engine announces closed bars.
+    # Each role may wait for readiness and so subscribes to repairs; only an engine publishes closed bars.
     subjects = ("repaired", "close") if role == "engine" else ("repaired",)
     channels = [f"{layout.channel(user_id, exchange_id, subject)}:*" for subject in subjects]
     commands = sorted(dict.fromkeys(_COMMANDS[role]))

@@ -1,4 +1,4 @@
-"""Base of things kept in Redis for one scope, and the reading of their records."""
+"""Base class for records that Redis keeps for one scope, and the parser of such records."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _T = TypeVar("_T", bound=BaseModel)
 
 
 class Scoped:
-    """Something of one scope in Redis. The client is the caller's to close."""
+    """Data of one scope in Redis. The caller closes the client."""
 
     _name: ClassVar[str]
-    """Name of the key of its own, where it has one."""
+    """Name of the class's key in the scope; not set in a class without a key of its own."""
 
     def __init__(self, client: TrioRedis, scope: Scope) -> None:
         self._client = client
@@ -28,7 +28,7 @@ class Scoped:
 
 
 def read_record(kind: type[_T], body: object, most_bytes: int = 1_000_000) -> _T | None:
-    """Return a record out of Redis; None where there is none, or one that cannot be understood."""
+    """Parse a record read from Redis; None if there is none, or if it is malformed or longer than `most_bytes`."""
     try:
         return kind.model_validate_json(body) if isinstance(body, bytes) and len(body) <= most_bytes else None
     except ValidationError:

@@ -1,4 +1,4 @@
-"""Redis' clock, and the exchange's offset from it as it was measured last."""
+"""Redis' clock, and the last measured offset of the exchange's clock from it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.scope import Scope
 
 LARGEST_SKEW_MS = 10 * 365 * 86_400_000
-"""Ten years: a simulated exchange may live in another one."""
+"""Largest accepted offset, ten years: a simulated exchange may run in another year."""
 
 _logger = logging.getLogger(__name__)
 
 
 class ServerClock:
-    """The clock that all processes of all nodes share. The client is the caller's to close."""
+    """The clock that all processes on all nodes share. The caller closes the client."""
 
     def __init__(self, client: TrioRedis, scope: Scope) -> None:
         self._client = client
@@ -34,7 +34,7 @@ class ServerClock:
             return whole(seconds, most=MOST_MS // 1_000) * 1_000 + whole(microseconds) // 1_000
 
     async def skew_ms(self) -> int | None:
-        """Return the exchange's clock less Redis' (ms), or None where nobody measured it lately.
+        """Return the exchange's clock minus Redis' clock (ms), or None without a recent measurement.
 
         Raises:
             StoreError: Redis did not answer, or the key is of another type.
@@ -46,12 +46,12 @@ class ServerClock:
             return whole(found, -LARGEST_SKEW_MS, LARGEST_SKEW_MS)
         except ValueError as error:
             _logger.error("the exchange clock's offset in Redis is none and dropped", extra={"error": str(error)})
-        # Measured anew at the next look.
+        # With both keys gone, the next look measures the offset again.
         await self._client.execute_command("DEL", self._skew_key, self._turn_key)
         return None
 
     async def keep_skew(self, skew_ms: int, life_s: int) -> None:
-        """Keep the exchange's offset (ms) for `life_s`.
+        """Store the offset of the exchange's clock (ms) for `life_s`.
 
         Raises:
             StoreError: Redis failed or refused the command.
