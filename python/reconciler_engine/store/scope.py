@@ -1,4 +1,4 @@
-"""The one place of names: whose candles, from which exchange, in which of the feeder's layouts."""
+"""Names of all keys and channels, derived from user, exchange and the feeder's layout. No other module builds them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from urllib.parse import urlsplit
 from reconciler_engine.market.series import Series
 
 MOST_SERIES: Final = 200_000
-"""Fields of a hash that has one a series, and entries like it; where there are more, somebody else put them there."""
+"""Most fields of a hash with one per series, or of a similar key; if it has more, another program wrote them."""
 
 
 class Layout(StrEnum):
-    """Names that a feeder gives to candle keys and channels.
+    """Naming scheme of a feeder for candle keys and channels.
 
     Attributes:
         USER: Keys of one user.
         EXCHANGE: Keys that all users of an exchange share.
-        OVERFLOW: Keys of one user beside the shared ones, for the symbols that this user alone follows.
+        OVERFLOW: Keys of one user in addition to the shared ones, for symbols that only this user follows.
     """
 
     USER = "user"
@@ -27,7 +27,7 @@ class Layout(StrEnum):
     OVERFLOW = "overflow"
 
     def candles(self, user_id: int, exchange_id: int) -> str:
-        """Return the beginning of candle keys."""
+        """Return the prefix of candle keys."""
         match self:
             case Layout.USER:
                 return f"candles:{user_id}:{exchange_id}"
@@ -37,13 +37,13 @@ class Layout(StrEnum):
                 return f"usercandles:{user_id}:{exchange_id}"
 
     def channel(self, user_id: int, exchange_id: int, subject: str) -> str:
-        """Return the beginning of the channels of a subject; the overflow's users listen to those of their own."""
+        """Return the prefix of a subject's channels; the overflow layout has the user's channels."""
         if self is Layout.EXCHANGE:
             return f"channel:exchange:{exchange_id}:candle:{subject}"
         return f"channel:candle:{subject}:{user_id}:{exchange_id}"
 
     def owner(self, user_id: int, exchange_id: int) -> str:
-        """Return the name of those that share candle keys, for the hash tag of the engine's own."""
+        """Return the owner's name in the hash tag of the engine's own keys; scopes that share candle keys share it."""
         match self:
             case Layout.USER:
                 return f"{user_id}:{exchange_id}"
@@ -57,10 +57,10 @@ class Layout(StrEnum):
 class Scope:
     """The owner of a family of keys.
 
-    Candle keys and channels have the feeder's names. The engine's own keys carry one hash tag, so that all of them
-    live in one Cluster slot and one script may touch several; the tag names the exchange's host, so that an engine
-    against a simulator never takes work from one against the real exchange. It names the user only where candle keys
-    do: two engines of one candle key share their work.
+    Candle keys and channels have the feeder's names. The engine's own keys have one hash tag, so that all are in one
+    Cluster slot and one script may use several. The tag contains the exchange's host, so that an engine on a simulator
+    never takes work from an engine on the real exchange. It contains the user only if candle keys do: engines that
+    share candle keys share their work.
     """
 
     user_id: int
@@ -75,39 +75,42 @@ class Scope:
 
     @property
     def candles(self) -> str:
-        """The beginning of its candle keys."""
+        """Prefix of the scope's candle keys."""
         return self.layout.candles(self.user_id, self.exchange_id)
 
     def candle_key(self, series: Series, layout: Layout | None = None) -> str:
-        """Return the sorted set that holds a series, in another layout too: score = open time (ms), member = JSON."""
+        """Return the key of a series' candles, a sorted set: score = open time (ms), member = JSON.
+
+        `layout` takes the place of the scope's own layout.
+        """
         start = self.candles if layout is None else layout.candles(self.user_id, self.exchange_id)
         return f"{start}:{series.symbol}:{series.timeframe.value}"
 
     def companion_key(self, series: Series, what: str) -> str:
-        """Return a key of the engine's own beside a series' candles: in the same Cluster slot, for the same scripts.
+        """Return a key of the engine's own in the Cluster slot of a series' candles, so that one script may use both.
 
-        It names the exchange, as all of the engine's own keys do. Like all companions it begins with the brace of its
-        tag, so that a pattern of candle keys, such as the feeder deletes by, never matches it.
+        It contains the exchange's host, as all of the engine's own keys do. It begins with a brace, so that a feeder
+        that deletes candle keys by a pattern never deletes it.
         """
         return f"{{{self.candle_key(series)}}}:{what}:{self.source}"
 
     def evidence_key(self, series: Series) -> str:
-        """Return the hash of a series' evidence; its tag is the candle key, so both live in one Cluster slot.
+        """Return the key of a series' evidence, a hash in the Cluster slot of the candle key.
 
-        Like the candles it belongs to, it names no exchange: readers derive it from the candle key alone.
+        It does not contain the exchange's host, so that readers can derive it from the candle key alone.
         """
         return f"{{{self.candle_key(series)}}}:evidence"
 
     def journal_key(self, series: Series) -> str:
-        """Return the stream of changes in a series' candles and evidence; like them it names no host of an exchange."""
+        """Return the key of a series' journal, a stream; like the evidence key, it lacks the exchange's host."""
         return f"{{{self.candle_key(series)}}}:journal"
 
     def feed_key(self, series: Series) -> str:
-        """Return the stream of changes for other programs, beside a series' candles."""
+        """Return the key of a series' feed, a stream of changes for other programs."""
         return f"{{{self.candle_key(series)}}}:changes"
 
     def index_key(self) -> str:
-        """Return the sorted set of series that were written, in the order of their last writes."""
+        """Return the key of the index, a sorted set of the series in the order of their last writes."""
         return self.key("changed")
 
     def write_keys(self, series: Series) -> tuple[str, str, str, str]:
@@ -119,7 +122,7 @@ class Scope:
         return self._channel(series, "repaired")
 
     def close_channel(self, series: Series) -> str:
-        """Return the feeder's channel of closed bars, on which its indicators wait."""
+        """Return the feeder's channel of closed bars, to which its indicators listen."""
         return self._channel(series, "close")
 
     def _channel(self, series: Series, subject: str) -> str:
@@ -127,7 +130,7 @@ class Scope:
         return f"{start}:{series.symbol}:{series.timeframe.value}"
 
     def fence_key(self, job: str) -> str:
-        """Return the hash that says under which epoch a job is directed, and which run of it is open."""
+        """Return the key of a job's fence, a hash of the lease's epoch and the open run."""
         return self.key(f"fence:{job}")
 
     def key(self, name: str) -> str:
@@ -135,5 +138,5 @@ class Scope:
         return f"recon:{{{self.layout.owner(self.user_id, self.exchange_id)}:{self.source}}}:{name}"
 
     def shared_key(self, name: str) -> str:
-        """Return a key that all scopes of one exchange share, such as a request budget; its tag is the host alone."""
+        """Return a key that all scopes of one exchange share, such as a budget; its tag is only the exchange's host."""
         return f"recon:{{{self.source}}}:{name}"

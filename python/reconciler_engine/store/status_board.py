@@ -1,6 +1,6 @@
 """The status of an engine: a record that it writes once a second, and its place in Redis.
 
-A record has a short life: where there is none, nothing runs. Reading touches no candle key.
+A record expires after a few seconds, so an engine without one does not run. Reading uses no candle key.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from reconciler_engine.store.scope import Layout, Scope
 from reconciler_engine.store.scoped import read_record
 
 RECORD_LIFE_MS = 5_000
-"""An engine that has not written for so long does not run, or cannot reach Redis."""
+"""Life of a record. An engine whose record has expired does not run, or cannot reach Redis."""
 
 ENGINES_KEY = "recon:engines"
-"""Hash of all engines on this Redis: the name of each one's record, and its node."""
+"""Hash of all engines on this Redis: the key of an engine's record -> its node."""
 
 ENGINES_KEYS = (ENGINES_KEY, "recon:engines:again", "recon:engines:beside")
-"""The same hash three times on a cluster, at hash slots far apart: the loss of one node hides no engine of others."""
+"""Three copies of this hash for a cluster, in distant hash slots, so that one can still be read if a node is away."""
 
 _ENGINES_LIFE_MS = 86_400_000
 _ENGINES_READ = 256
@@ -38,7 +38,7 @@ class EngineFacts:
     """Facts that do not change while an engine runs.
 
     Attributes:
-        command: The command that runs it, for people.
+        command: The command that runs the engine, for display.
         simulated: Whether its candles are invented.
         host: The machine's name.
         version: The package's version.
@@ -51,7 +51,7 @@ class EngineFacts:
 
 
 class StatusBoard:
-    """Where engines say how they stand."""
+    """The records and the list of all engines on a Redis."""
 
     def __init__(self, client: TrioRedis) -> None:
         self._client = client
@@ -61,7 +61,7 @@ class StatusBoard:
         return ENGINES_KEYS if self._client.is_cluster else ENGINES_KEYS[:1]
 
     async def announce(self, status: EngineStatus) -> None:
-        """List an engine among all on this Redis, and strike those off whose record is gone; now and then is enough."""
+        """Enter an engine in the list, and remove engines without a record. One call a minute is enough."""
         names = await self._listed()
         there = await self._client.pipe([("EXISTS", key) for key in names])
         gone = [key for key, exists in zip(names, there, strict=True) if exists == 0]
@@ -73,7 +73,7 @@ class StatusBoard:
         with understanding("the list of engines"):
             listed = whole(await self._client.execute_command("HLEN", engines))
         if listed > _ENGINES_LISTED:
-            # Somebody else filled it; every engine lists itself anew within a minute.
+            # Another program filled the hash; every engine enters itself again within a minute.
             await self._client.execute_command("DEL", engines)
         if gone:
             await self._client.execute_command("HDEL", engines, *gone)
@@ -81,18 +81,18 @@ class StatusBoard:
         await self._client.execute_command("PEXPIRE", engines, _ENGINES_LIFE_MS)
 
     async def write(self, status: EngineStatus) -> None:
-        """Write an engine's record; it lives for `RECORD_LIFE_MS`."""
+        """Write an engine's record, which lives for `RECORD_LIFE_MS`."""
         await self._client.execute_command("SET", _key(status), status.model_dump_json(), "PX", RECORD_LIFE_MS)
 
     async def remove(self, status: EngineStatus) -> None:
-        """Say that an engine ends."""
+        """Delete an engine's record and its entry in the list."""
         await self._client.execute_command("DEL", _key(status))
         for engines in self._lists:
             with suppress(NodeUnavailable):
                 await self._client.execute_command("HDEL", engines, _key(status))
 
     async def find_silent(self) -> list[str]:
-        """Return the nodes that are listed and have no record: they ended without a word, or cannot write.
+        """Return the nodes of engines that are listed but have no record: they crashed, or cannot write.
 
         Raises:
             StoreError: Redis did not answer.
@@ -103,7 +103,7 @@ class StatusBoard:
         return sorted(node[:_NAME_BYTES].decode("utf-8", "replace") for node in silent)
 
     async def _listed(self) -> list[bytes]:
-        """Return the names of records, at most `_ENGINES_LISTED`."""
+        """Return the keys of the listed engines' records."""
         return [*await self._nodes()]
 
     async def _nodes(self) -> dict[bytes, bytes]:
@@ -116,9 +116,9 @@ class StatusBoard:
             return {name: node for name, node in pairs if len(name) <= _NAME_BYTES}
 
     async def read(self, scope: Scope | None = None) -> list[EngineStatus]:
-        """Return every engine that runs against this Redis, or on one scope of it, at most 256, by node.
+        """Return the status of each engine on this Redis, or of one scope, at most 256, ordered by scope and node.
 
-        A record that is none is left out.
+        Malformed records are left out.
 
         Raises:
             StoreError: Redis did not answer.
@@ -130,17 +130,17 @@ class StatusBoard:
             records = await self._client.pipe([("GET", key) for key in listed])
         except NodeUnavailable as error:
             raise NodeUnavailable(describe_own_outage(error), code=error.code) from error
-        # Of some the life is over, or the key is of another type.
+        # A record may have expired, or its key may be of another type.
         return [one for record in records if (one := read_record(EngineStatus, record)) is not None]
 
 
 def describe_own_outage(error: StoreError) -> str:
-    """Say that the node of a cluster does not serve that has an engine's own keys."""
+    """Return the error text for a cluster whose node with the engine's own keys is away."""
     return f"the node of the engine's own keys is away, so no work goes on: {error}"
 
 
 def scope_of(status: EngineStatus) -> Scope:
-    """Return whose candles an engine keeps, from which exchange."""
+    """Return the scope of an engine."""
     return Scope(status.user_id, status.exchange_id, status.source, Layout(status.layout))
 
 

@@ -1,4 +1,4 @@
-"""Task streams with a consumer group: tasks taken, kept in hand, handed out again."""
+"""Task streams with a consumer group: taking tasks, keeping them, and handing them out again."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from reconciler_engine.store.scope import Scope
 
 GROUP = "workers"
 REDELIVER_IDLE_MS = 60_000
-"""A task untouched for so long is handed out again; workers touch theirs every 10 s."""
+"""A task that was not touched for this time is handed out again; workers touch their tasks every 10 s."""
 
 WATCH_MS = 30_000
-"""How long workers must have watched before idle tasks are handed out: each touches its own every 10 s, and 5 s later
-where an answer is lost."""
+"""Time of uninterrupted watching before idle tasks are handed out again. It is enough for every live worker to touch
+its tasks: a worker does so every 10 s, or 5 s later if a reply was lost."""
 
 FORGET_MS = 3_600_000
-"""A consumer that has nothing in hand and was silent for so long belonged to a node that died: it is forgotten."""
+"""A consumer without tasks that was silent for this time belonged to a dead node, and is deleted."""
 
 MAX_DELIVERIES = 5
-"""A task handed out more often has failed its workers; it ends with an error instead of a sixth try."""
+"""Most deliveries of a task; instead of another one, the task ends with an error."""
 
 BODY_LIMIT = 4_000_000
-"""Bytes of a task or an outcome; longer ones are none of ours. A scan's of 2,000 series have 0.3 MB."""
+"""Most bytes of a task or outcome; a longer text is not the engine's. Those of a scan of 2,000 series have 0.3 MB."""
 
 WAIT_S = 2.0
-"""How long a command waits for a task, an outcome or the end of a run."""
+"""Longest wait of one command for a task, an outcome or the end of a run."""
 
 _COUNT_DIGITS = 6
 _TAKEN_AT_ONCE = 100
@@ -38,7 +38,7 @@ _REDELIVER = Script.load("reconciler_engine.store", "lua/redeliver.lua")
 
 
 class Lane(StrEnum):
-    """A task stream. Pages of the quick scan overtake those of the verify run, and these those of deep passes."""
+    """A task stream. Pages of the gap scan come first, then those of the verify run, then those of deep passes."""
 
     SCAN = "scan"
     LIVE = "live"
@@ -48,7 +48,7 @@ class Lane(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A task in a worker's hands: its place in the stream, its text, how often it was handed out."""
+    """A task in a worker's hands: its entry in the stream, its text, and how often it was handed out."""
 
     lane: Lane
     entry: str
@@ -71,8 +71,8 @@ class TaskStreams:
     async def take(self, *lanes: Lane, wait_s: float = WAIT_S) -> list[Delivery]:
         """Take at most one task a lane, in the order of `lanes`; wait up to `wait_s` while there is none.
 
-        A first look at each lane does not wait, so an earlier lane is emptied before a later one is read. Cancelled,
-        a task that was on its way to us stays pending and is handed out again after `REDELIVER_IDLE_MS`.
+        Each lane is first read without waiting, so an earlier lane is emptied before a later one is read. If this call
+        is cancelled, a task already sent to it stays pending, and is handed out again after `REDELIVER_IDLE_MS`.
         """
         for lane in lanes:
             found = await self._read((lane,), None)
@@ -81,10 +81,10 @@ class TaskStreams:
         return await self._read(lanes, wait_s)
 
     async def taken(self, *lanes: Lane) -> list[Delivery]:
-        """Return the tasks that Redis says this consumer has, finished by none (at most 100 a lane).
+        """Return the unfinished tasks that Redis has assigned to this consumer, at most 100 a lane.
 
-        More than it has in hand, where their delivery was lost on the way, or Redis failed over and has not heard that
-        they were finished.
+        The consumer may not know some of them: their delivery was lost on the way, or Redis failed over and lost the
+        record that they were finished.
         """
         return await self._read(lanes, None, count=_TAKEN_AT_ONCE, since="0")
 
@@ -107,10 +107,10 @@ class TaskStreams:
             return [_delivery(lane, *entry) for lane in lanes for entry in found.get(lane, ())]
 
     async def create_groups(self) -> None:
-        """Create the streams and their group where they do not exist, from the first task on.
+        """Create missing streams and groups; a new group begins with the first task of its stream.
 
         Raises:
-            ConfigError: There is something else under the name of a stream.
+            ConfigError: A stream's key has another type.
             StoreError: Redis failed or refused the command.
         """
         create = [("XGROUP CREATE", self._stream(lane), GROUP, "0", "MKSTREAM") for lane in Lane]
@@ -122,29 +122,29 @@ class TaskStreams:
             raise reply
 
     async def lengths(self) -> dict[str, int]:
-        """Return how many tasks there are a lane, those in hand included."""
+        """Return the number of tasks in each lane, those in workers' hands included."""
         replies = await self._client.pipe([("XLEN", self._stream(lane)) for lane in Lane])
         return {lane.value: reply if isinstance(reply, int) else 0 for lane, reply in zip(Lane, replies, strict=True)}
 
     async def touch(self, deliveries: Sequence[Delivery]) -> None:
-        """Say that these tasks are still being worked on."""
+        """Reset the idle time of tasks, since they are still being worked on."""
         await self._client.pipe(
             [("XCLAIM", self._stream(one.lane), GROUP, self.consumer, 0, one.entry, "JUSTID") for one in deliveries]
         )
 
     async def redeliver(self, consumer: str | bytes) -> int:
-        """Hand out again the tasks of `consumer`, known to be dead; forget the consumer. Return how many.
+        """Put the tasks of a dead consumer back on the streams, and delete it. Return how many tasks.
 
-        It counts against those tasks: one of them may be the cause of its death.
+        Their deliveries increase by 1, since one of them may have caused the death.
         """
         return await self._redeliver(consumer, 0, counts=1)
 
     async def hand_back(self) -> int:
-        """Hand out again this consumer's tasks, as if it never took them; forget the consumer. Return how many."""
+        """Put this consumer's tasks back as if never taken, and delete the consumer. Return how many tasks."""
         return await self._redeliver(self.consumer, 0, counts=0)
 
     async def redeliver_all(self, is_gone: Callable[[str], bool]) -> int:
-        """Hand out again the tasks of every consumer that is known to be dead. Return how many."""
+        """Do as `redeliver` for each consumer for which `is_gone` is true. Return how many tasks."""
         moved = 0
         await self.create_groups()
         for lane in Lane:
@@ -157,11 +157,10 @@ class TaskStreams:
         return moved
 
     async def redeliver_idle(self) -> int:
-        """Hand out again tasks that were not refreshed for `REDELIVER_IDLE_MS`. Return how many.
+        """Put tasks back that were not touched for `REDELIVER_IDLE_MS`. Return how many.
 
-        Nothing, unless somebody has asked this all along for the last `WATCH_MS`: where Redis was away or stood still
-        for long, the workers that live must come to touch theirs first. Consumers that were silent for `FORGET_MS`
-        with nothing in hand are forgotten.
+        No task is put back before this was called regularly for `WATCH_MS`: after an outage of Redis, live workers must
+        have time to touch their tasks. Consumers without tasks that were silent for `FORGET_MS` are deleted.
         """
         return await self._redeliver("", REDELIVER_IDLE_MS, counts=1)
 
@@ -180,7 +179,7 @@ class TaskStreams:
         return moved
 
     async def drop(self, delivery: Delivery) -> None:
-        """Remove an entry from its stream, since its run is closed or its body cannot be read as a task."""
+        """Remove a task from its stream without an outcome: its run is closed, or its body is malformed."""
         stream = self._stream(delivery.lane)
         await self._client.pipe([("XACK", stream, GROUP, delivery.entry), ("XDEL", stream, delivery.entry)])
 
@@ -189,11 +188,11 @@ class TaskStreams:
 
 
 def _delivery(lane: Lane, entry: bytes, fields: dict[bytes, bytes] | None) -> Delivery:
-    # An entry that was deleted while pending comes without fields.
+    # An entry that was deleted while pending is delivered without fields.
     fields = fields or {}
     deliveries, body = fields.get(b"deliveries", b""), fields.get(b"body", b"")
     count = 1
     if deliveries.isdigit():
-        # A number of more digits than anybody counts up to is past any limit.
+        # A number of so many digits is beyond any limit; int() of a huge text would be slow.
         count = int(deliveries) if len(deliveries) <= _COUNT_DIGITS else MAX_DELIVERIES + 1
     return Delivery(lane, text(entry), body if len(body) <= BODY_LIMIT else b"", count)

@@ -1,4 +1,4 @@
-"""Durable work: tasks on their streams, and the records of the runs that they belong to."""
+"""Tasks on their streams, and the records of their runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.task_streams import BODY_LIMIT, GROUP, WAIT_S, Delivery, Lane, TaskStreams
 
 RUN_LIFE_MS = 120_000
-"""A run whose owner has not refreshed it for so long is dead, and its tasks are void."""
+"""Life of a run's record after its director's last refresh; once it has expired, the run's tasks are void."""
 
 _ENQUEUE_TASKS = 500
 _OUTCOMES_AT_ONCE = 500
@@ -26,23 +26,23 @@ _FINISH = Script.load("reconciler_engine.store", "lua/finish.lua")
 
 
 class TaskQueue(TaskStreams):
-    """The task streams of one scope, and the runs that the tasks belong to. Finishing a task twice is harmless.
+    """The task streams of one scope, and the runs of the tasks. Finishing a task twice is harmless.
 
-    A director that holds a lease gives it as `under`: Redis refuses its writes once another one has taken
-    the lease.
+    A director that holds a lease uses the queue that `under` returns: Redis refuses its writes once another director
+    has taken the lease.
     """
 
     def __init__(self, client: TrioRedis, scope: Scope, consumer: str, *, epoch: int = 0) -> None:
-        """Make a queue; `epoch` is that of a lease to direct runs under, 0 for none."""
+        """Make a queue; `epoch` is that of the lease under which it directs runs, 0 for no lease."""
         super().__init__(client, scope, consumer)
         self.epoch = epoch
 
     def under(self, epoch: int) -> TaskQueue:
-        """Return this queue for runs directed under the lease of that epoch."""
+        """Return a queue that directs runs under the lease of this epoch."""
         return TaskQueue(self._client, self._scope, self.consumer, epoch=epoch)
 
     async def finish(self, delivery: Delivery, run_id: str, task_id: str, outcome: str) -> bool:
-        """Take the task off its stream and record its outcome; return False where that was done before."""
+        """Remove the task from its stream and record its outcome; False if it was finished or its run is closed."""
         done = await _FINISH.run(
             self._client,
             keys=[self._stream(delivery.lane), *(self._run_key(run_id, part) for part in _RUN_PARTS)],
@@ -51,22 +51,22 @@ class TaskQueue(TaskStreams):
         return bool(done)
 
     async def is_open(self, run_id: str, task_id: str = "") -> bool:
-        """Return whether the run still wants its tasks done, or one of them: it has a record, and no successor."""
+        """Return whether a run has a record and no successor, and, with `task_id`, whether this task is unfinished."""
         keys = [self._run_key(run_id, ""), self._fence(run_id), self._run_key(run_id, ":unfinished")]
         return bool(await _OPEN.run(self._client, keys=keys, args=[run_id, task_id]))
 
     async def open_run(self, job: str, opened_at: int) -> str:
-        """Make the record of a new run and return its id; the caller closes it with `close_run`.
+        """Create the record of a new run and return its id; the caller closes the run with `close_run`.
 
         Raises:
-            LeaseLost: Somebody else directs the job now.
+            LeaseLost: Another engine directs the job now.
         """
         run_id = f"{job}-{opened_at}-{secrets.token_hex(4)}"
         await self._direct("open", run_id, (), run_id, job, opened_at)
         return run_id
 
     async def _direct(self, operation: str, run_id: str, lanes: Sequence[Lane], *more: str | int) -> Any:
-        """Do something for a run, unless somebody else directs it."""
+        """Run an operation of run.lua; LeaseLost if another engine directs the job."""
         keys = [*(self._run_key(run_id, part) for part in _RUN_PARTS), self._fence(run_id)]
         keys += [self._stream(lane) for lane in lanes]
         reply = await _RUN.run(self._client, keys=keys, args=[operation, self.epoch, RUN_LIFE_MS, *more])
@@ -79,7 +79,7 @@ class TaskQueue(TaskStreams):
 
         Raises:
             RunClosed: The run's record is gone.
-            LeaseLost: Somebody else directs the job now.
+            LeaseLost: Another engine directs the job now.
         """
         await self.create_groups()
         for start in range(0, len(tasks), _ENQUEUE_TASKS):
@@ -88,39 +88,42 @@ class TaskQueue(TaskStreams):
                 raise RunClosed(run_id)
 
     async def wait_finished(self, run_id: str, *lanes: Lane, tell: Callable[[int], None] = lambda _: None) -> None:
-        """Wait until every task of the run, all of them on `lanes`, is finished, keeping its record alive.
+        """Wait until all tasks of the run are finished, and keep its record alive meanwhile.
 
-        `tell` is told now and then how many are left.
+        All of them must be on `lanes`. `tell` is called with the number of unfinished tasks after each look.
 
         Raises:
-            RunClosed: The run's record is gone (Redis was emptied, or somebody closed it), or its tasks are.
-            LeaseLost: Somebody else directs the job now.
+            RunClosed: The run's record is gone (Redis was emptied, or the run was closed), or its tasks are lost.
+            LeaseLost: Another engine directs the job now.
         """
         while True:
             left, queued = await self.keep_run(run_id, *lanes)
             if not left:
                 return
-            # A task leaves its stream and the set at once, so one in the set of an empty stream was lost (a stream
-            # removed or evicted) and would be waited for for ever.
+            # A task is removed from its stream and the set in one step. So if the set has tasks and the streams are
+            # empty, a stream was deleted or evicted, and this wait would never end.
             if not queued:
                 raise RunClosed(run_id)
             tell(left)
             await self._client.execute_command("BLPOP", self._run_key(run_id, ":wake"), WAIT_S)
 
     async def outcomes(self, run_id: str) -> list[bytes]:
-        """Return the outcomes recorded so far and forget them.
+        """Return the outcomes recorded so far, and delete them.
 
         Raises:
-            LeaseLost: Somebody else directs the job now; to him they belong.
+            LeaseLost: Another engine directs the job now, and the outcomes are left to it.
         """
         return _outcomes(await self._direct("outcomes", run_id, ()))
 
     async def keep_run(self, run_id: str, *lanes: Lane) -> tuple[int, int]:
-        """Keep a run's record alive for another `RUN_LIFE_MS`; return how many tasks it lacks, how many are on lanes.
+        """Keep a run's record alive for another `RUN_LIFE_MS`.
+
+        Returns:
+            The number of its unfinished tasks, and the number of all tasks on `lanes`.
 
         Raises:
             RunClosed: The run's record is gone.
-            LeaseLost: Somebody else directs the job now.
+            LeaseLost: Another engine directs the job now.
         """
         reply = await self._direct("keep", run_id, lanes)
         with understanding("a run"):
@@ -130,12 +133,12 @@ class TaskQueue(TaskStreams):
         return left, queued
 
     async def ensure_awaited(self, run_id: str, lane: Lane) -> None:
-        """Check that outcomes can still come of tasks, all of them on `lane`, that have not had theirs.
+        """Check that the run's unfinished tasks, all of them on `lane`, can still have outcomes.
 
         Raises:
-            RunClosed: The tasks are lost, or their outcomes are: waiting would have no end.
+            RunClosed: The tasks or their outcomes are lost, so that a wait for outcomes would never end.
         """
-        # In this order: a task leaves the stream and the set at once, and its outcome is there by then.
+        # In this order: a task that leaves the stream and the set between two commands has an outcome by then.
         commands = [
             ("XLEN", self._stream(lane)),
             ("SCARD", self._run_key(run_id, ":unfinished")),
@@ -147,10 +150,10 @@ class TaskQueue(TaskStreams):
             raise RunClosed(run_id)
 
     async def wait_outcomes(self, run_id: str) -> list[bytes]:
-        """Wait until an outcome is recorded, return those there are (at most 500) and forget them.
+        """Wait until an outcome is recorded; return the recorded outcomes, at most 500, and delete them.
 
-        For runs that take their outcomes as they come; a lost connection may lose the outcomes on their way. Returns
-        nothing after a wait of 2 s, so that the caller can look at other things.
+        A lost connection may lose the outcomes on their way. The list is empty after a wait of 2 s, so that the caller
+        can check other conditions.
         """
         key = self._run_key(run_id, ":outcomes")
         first = await self._client.execute_command("BLPOP", key, WAIT_S)
@@ -161,10 +164,10 @@ class TaskQueue(TaskStreams):
             return _outcomes([first[1], *(more or ())])
 
     async def close_run(self, run_id: str) -> None:
-        """Forget the run; tasks of it that are still about are void.
+        """Delete the run's record; tasks of the run that are left are void.
 
         Raises:
-            LeaseLost: Somebody else directs the job now, this run included.
+            LeaseLost: Another engine directs the job, and so this run.
         """
         await self._direct("close", run_id, (), run_id)
 
@@ -176,11 +179,11 @@ class TaskQueue(TaskStreams):
 
 
 def job_of(run_id: str) -> str:
-    """Return the job of a run, by its id."""
+    """Return the job's name in a run's id."""
     return run_id.rsplit("-", 2)[0]
 
 
 def _outcomes(reply: Sequence[Any]) -> list[bytes]:
-    """Return the outcomes in a reply; one longer than any is left empty, and so is none."""
+    """Return the outcomes in a reply; one longer than `BODY_LIMIT` becomes empty, and so malformed."""
     with understanding("outcomes"):
         return [one if len(one) <= BODY_LIMIT else b"" for one in reply]

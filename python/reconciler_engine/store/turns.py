@@ -1,4 +1,4 @@
-"""Turns: work that one process of all nodes does now and then."""
+"""Turns: periodic work that is done by one process among all nodes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from reconciler_engine.store.scope import Scope
 
 
 class Turn:
-    """One kind of work that is done by one process at a time, and not again before its turn ends by itself."""
+    """Right of one process at a time to do one kind of work. Another can take it once it has expired or was ended."""
 
     def __init__(self, client: TrioRedis, scope: Scope, work: str) -> None:
         self._client = client
         self._key = scope.key(f"{work}:turn")
 
     async def take(self, life_s: int) -> bool:
-        """Take the turn for `life_s` unless somebody has it; return whether it was taken.
+        """Take the turn for `life_s` unless it is taken; return whether this call took it.
 
         Raises:
             StoreError: Redis did not answer.
@@ -22,7 +22,7 @@ class Turn:
         return bool(await self._client.execute_command("SET", self._key, "1", "NX", "EX", life_s))
 
     async def end(self) -> None:
-        """Let others take the turn at once.
+        """End the turn, so that any process can take it at once.
 
         Raises:
             StoreError: Redis failed or refused the command.
@@ -30,7 +30,7 @@ class Turn:
         await self._client.execute_command("DEL", self._key)
 
     async def extend(self, life_s: int) -> None:
-        """Let nobody take the turn for `life_s` from now on: the work goes on, or is done.
+        """Keep the turn taken for another `life_s`: the work continues, or is done and not due again before.
 
         Raises:
             StoreError: Redis failed or refused the command.

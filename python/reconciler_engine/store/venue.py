@@ -1,4 +1,4 @@
-"""Facts about the exchange as a whole, shared by all workers of a scope: newest rows, references, withheld series."""
+"""Facts about the exchange that all workers of a scope share in Redis: newest rows, references, withheld series."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.turns import Turn
 
 REFERENCE_LIFE_MS = 3 * 3_600_000
-"""A reference that was not asked for so long is forgotten, with how long it lacked rows."""
+"""Life of a reference after its last request, and of the record of the newest rows."""
 
 WITHHELD_LIFE_MS = 600_000
-"""The memory of an outage ends so long after its last contradicted answer."""
+"""Life of the record of withheld series after the last contradicted answer."""
 
 _Instant = Annotated[int, Field(ge=0, le=2**53)]
 _newest_of = TypeAdapter(tuple[_Instant, _Instant])
@@ -28,7 +28,7 @@ _reference_of = TypeAdapter(tuple[_Instant, _Instant, _Instant, bool, _Instant |
 
 
 class VenueStore:
-    """Facts that workers tell each other of the exchange. The caller closes the client."""
+    """The shared facts of one scope. The caller closes the client."""
 
     def __init__(self, client: TrioRedis, scope: Scope) -> None:
         self._client = client
@@ -37,11 +37,11 @@ class VenueStore:
         self._withheld_key = scope.key("withheld")
 
     async def note_newest(self, timeframe: Timeframe, newest: int | None, at: int) -> Venue:
-        """Note the open time of an answer's newest row, and return the newest rows of its five minutes.
+        """Note the open time of an answer's newest row; return the newest rows seen within five minutes of `at`.
 
         Args:
             timeframe: Timeframe of the answer.
-            newest: Open time of its newest row (ms UTC); None without rows.
+            newest: Open time of the answer's newest row (ms UTC); None without rows.
             at: Instant of the request (ms UTC).
 
         Raises:
@@ -58,7 +58,7 @@ class VenueStore:
         return Venue(newest=max([alike, *found.values()]) or None, newest_alike=alike or None)
 
     async def read_reference(self, series: Series, slots: Interval, *, is_newest: bool) -> Reference | None:
-        """Return the reference kept last for some slots of a product, or for its newest ones; None without one.
+        """Return the stored reference for these slots of a product, or for its newest slots; None without one.
 
         Raises:
             StoreError: Redis did not answer.
@@ -71,7 +71,7 @@ class VenueStore:
             return None
 
     async def keep_reference(self, series: Series, reference: Reference, *, is_newest: bool) -> None:
-        """Keep a reference for all workers.
+        """Store a reference for all workers.
 
         Raises:
             StoreError: Redis failed or refused the command.
@@ -84,11 +84,11 @@ class VenueStore:
         await self._client.execute_command("SET", key, body, "PX", REFERENCE_LIFE_MS)
 
     def reference_turn(self, series: Series) -> Turn:
-        """Return the turn to ask for a product's reference."""
+        """Return the turn to request a reference."""
         return Turn(self._client, self._scope, f"reference:{series}")
 
     async def is_withheld(self, series: Series, run: str) -> bool:
-        """Whether an answer of this run was contradicted by the series' own candles.
+        """Return whether an answer in this run lacked candles that the series has.
 
         Raises:
             StoreError: Redis did not answer.
@@ -96,7 +96,7 @@ class VenueStore:
         return bool(await self._client.execute_command("HGET", self._withheld_key, str(series)) == run.encode())
 
     async def note_withheld(self, series: Series, run: str) -> bool:
-        """Note a contradicted answer; return whether it is the first about its product in this outage.
+        """Note that an answer lacked candles of the series; return whether it is the product's first in this outage.
 
         Raises:
             StoreError: Redis failed or refused the command.
@@ -110,7 +110,7 @@ class VenueStore:
         return bool(is_first)
 
     async def end_withheld(self) -> None:
-        """Note that the exchange answers with every candle the cache knows: all pauses end.
+        """Delete the record of withheld series: the exchange returns every candle that the cache has again.
 
         Raises:
             StoreError: Redis failed or refused the command.
@@ -118,13 +118,13 @@ class VenueStore:
         await self._client.execute_command("DEL", self._withheld_key)
 
     def _reference_key(self, series: Series, slots: Interval, *, is_newest: bool) -> str:
-        # The pages of older slots drift from pass to pass: those that begin in one page's length share a reference.
+        # Pages of older slots move between passes, so those that begin within one page's length share a reference.
         where = "newest" if is_newest else slots.start // (PAGE_SLOTS * series.timeframe.step_ms)
         return self._scope.key(f"reference:{series}:{where}")
 
 
 def _newest(value: Any, at: int) -> int | None:
-    """Return the open time of a newest row that was seen within five minutes of `at`."""
+    """Return the open time in a stored newest row; None if it was not seen within five minutes of `at`."""
     try:
         newest, seen_at = _newest_of.validate_json(value or b"")
     except ValidationError:

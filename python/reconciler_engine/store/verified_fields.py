@@ -1,4 +1,4 @@
-"""Digests of verified candles as fields of a series' evidence hash: one field a block of sixty slots.
+"""Digests of verified members as fields of a series' evidence hash: one field per block of 60 slots.
 
 | part      | bytes   | value                                                                              |
 |-----------|---------|------------------------------------------------------------------------------------|
@@ -6,8 +6,8 @@
 | digests   | 60 x 12 | first 6 bytes of the member's SHA-1, in hex; NUL for a slot that is not verified    |
 | instants  | 60 x 4  | when the exchange was asked (s UTC, u32, little-endian); 0 for never               |
 
-A digest describes the member that it was taken of, and no other: a slot whose candle has another text is not verified.
-The script of merges writes these fields, and only it.
+A slot is verified only while the digest of its member equals the stored one, so any change of the member ends it.
+Only the merge script writes these fields.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ _INSTANTS = struct.Struct(f"<{BLOCK_SLOTS}I")
 
 
 class Verified(NamedTuple):
-    """The digest of a member that was found right, and when the exchange was asked (ms UTC)."""
+    """The digest of a verified member, and when the exchange was asked (ms UTC)."""
 
     digest: bytes
     at: int
 
 
 def digest_of(member: bytes) -> bytes:
-    """Return the digest of a member, as it is noted."""
+    """Return the digest of a member in the stored form."""
     return hashlib.sha1(member, usedforsecurity=False).hexdigest()[:DIGEST_LETTERS].encode()
 
 
 def block_fields(slots: Interval, step: int) -> list[str]:
-    """Return the names of the fields of an interval, ascending; none of an empty one.
+    """Return the names of the fields with the digests of an interval, ascending.
 
     Args:
         slots: The interval (ms UTC, half-open).
@@ -50,9 +50,9 @@ def block_fields(slots: Interval, step: int) -> list[str]:
 
 
 def oldest_instants(bodies: Mapping[str, bytes]) -> dict[int, int]:
-    """Return the oldest verification by block number (ms UTC), of blocks that have one.
+    """Return by block number when the block's oldest verification was (ms UTC); blocks without digests are left out.
 
-    A digest without an instant is older than any.
+    A digest without an instant counts as verified at 0.
     """
     found = {}
     for name, body in bodies.items():
@@ -65,7 +65,7 @@ def oldest_instants(bodies: Mapping[str, bytes]) -> dict[int, int]:
 
 
 def decode_blocks(bodies: Mapping[str, bytes], step: int) -> dict[int, Verified]:
-    """Return the digests by open time (ms UTC); a body that is not a block's says nothing."""
+    """Return the digests by open time (ms UTC); malformed bodies are left out."""
     return {slot: verified for name, body in bodies.items() for slot, verified in _slots_of(name, body, step)}
 
 
