@@ -1,10 +1,10 @@
--- Tells candles from other members, by one rule for every script that must. It goes before each of them.
+-- Distinguish candles from other members. This text is put before each script that needs the rule.
 --
--- A member is a candle by its readers' rule: strict JSON (UTF-8, 64 levels), the series' own names, a timestamp that is
+-- A member is a candle if readers accept it: strict JSON (UTF-8, 64 levels), the series' own names, a timestamp that is
 -- the score and on the grid, finite numbers: prices above 0, volume not below 0, high not below low. A candle that
 -- stands for a slot without trades is a filler: marked isSynthetic, or flat with volume 0.
 
--- Strict JSON: each function takes the position of a value's first sign and returns the one after its last, or nil.
+-- Strict JSON: each function takes the position of a value's first byte and returns the one after its last, or nil.
 
 local function after_string(json, at)
     while true do
@@ -33,7 +33,7 @@ end
 
 local function after_space(json, at) return json:match('^[ \t\r\n]*()', at) end
 
--- Text between quotes; a sign that an escape writes and ASCII has not becomes one that no name has.
+-- Text between quotes. An escape of a character outside ASCII becomes a character that no name has.
 local LETTERS = { b = '\b', f = '\f', n = '\n', r = '\r', t = '\t' }
 local function plain(quoted)
     return (quoted:sub(2, -2):gsub('\\(.)(%x?%x?%x?%x?)', function(sign, hex)
@@ -53,7 +53,7 @@ local function after_value(json, at, depth)
         or after_number(json, at)
 end
 
--- `fields` is given what an object holds: its values as they are written, the last of a name.
+-- `fields` receives the object's values as text; of several values of one name, the last.
 function after_container(json, at, depth, fields)
     if depth > 64 then return nil end
     local named = json:sub(at, at) == '{'
@@ -93,7 +93,7 @@ local function is_utf8(bytes)
     return not bytes:find('[\128-\255]')
 end
 
--- Fields of a JSON object, values as they are written; nil where the text is not an object.
+-- Return the fields of a JSON object, values as text; nil if the text is not an object.
 local function fields_of(json)
     local fields = {}
     local at = after_space(json, 1)
@@ -101,14 +101,14 @@ local function fields_of(json)
     return at and after_space(json, at) > #json and fields or nil
 end
 
--- A value as a finite number, or nil where it is none.
+-- Return a value as a number; nil if it is not a finite number.
 local function number_in(value)
     local number = value and value:find('^[-%d]') and tonumber(value)
     return number and number > -math.huge and number < math.huge and number or nil
 end
 
--- The forms that JSON.stringify and json.dumps give the feeder's candles, its fields in their order: nothing but a
--- candle has them, and they are ten times as quick to see.
+-- Pattern of the feeder's candles as JSON.stringify and json.dumps write them. Only candles match it, and matching is
+-- ten times as fast as parsing.
 local function form(space, symbol, timeframe)
     local next_key = ',' .. space .. '"'
     local number = '":' .. space .. '(%d+%.?%d*)' .. next_key
@@ -121,7 +121,7 @@ local MORE = { '^, ?"exchange": ?"[^"\\%c\128-\255]*"()', '^, ?"exchangeTimestam
 local LIVE = '^, ?"exchange": ?"[^"\\%c\128-\255]*", ?"exchangeTimestamp": ?%d+, ?"sequenceNum": ?%d+}$'
 local match, find = string.match, string.find
 
--- Whether the fields that may follow the names mark a synthetic candle; nil where they do not end the object.
+-- Return whether the fields after the names mark a synthetic candle; nil if the object does not end after them.
 local function mark_in(json, at)
     if find(json, LIVE, at) then return false end
     local marked, after = match(json, MARK, at)
@@ -130,12 +130,12 @@ local function mark_in(json, at)
     if match(json, '^}()', at) == #json + 1 then return marked == 'true' end
 end
 
--- Gives the series' rule: from a member and its score, as the server prints it, to 'candle', 'filler' or nil, and to
--- open, high, low, close and volume.
+-- Return the series' rule, a function of a member and its score (as the server prints it). It returns 'candle',
+-- 'filler' or nil, and open, high, low, close and volume.
 local function rule_of(symbol, timeframe, step)
     local compact, spaced = form('', symbol, timeframe), form(' ?', symbol, timeframe)
 
-    -- The values by the rule to the letter: whether the candle is marked, then its numbers.
+    -- Parse a member in full; return whether it is marked synthetic, then its numbers.
     local function strict(json, score)
         local fields = fields_of(json)
         if not fields or number_in(fields.timestamp) ~= tonumber(score)
@@ -150,7 +150,7 @@ local function rule_of(symbol, timeframe, step)
         local marked
         local timestamp, open, high, low, close, volume, at, last = match(json, compact)
         if not timestamp then timestamp, open, high, low, close, volume, at, last = match(json, spaced) end
-        -- Fewer than 300 digits are finite. Plain text is found far quicker than a pattern.
+        -- A number of fewer than 300 digits is finite. Searching plain text is much faster than matching a pattern.
         if timestamp == score and #json < 300 and not find(json, '.,', 1, true)
             and not ((find(json, ':0', 1, true) or find(json, ': 0', 1, true)) and find(json, ': ?0%d')) then
             if at == #json and last == '}' then marked = false else marked = mark_in(json, at) end

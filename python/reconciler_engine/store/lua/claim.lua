@@ -5,8 +5,8 @@
 --
 -- take     ARGV  'take', token, start, stop, reach (ms, longest a claim may span), life (ms), void token
 --          Returns { 1 }              claimed
---                  { 0, token, ms }   claimed by `token`, for so much longer at most
---          A claim of the same token, or of the void one, gives way.
+--                  { 0, token, ms }   already claimed by `token`, for `ms` longer at most
+--          A claim of the same token or of the void token is replaced.
 -- release  ARGV  'release', token, start, stop, reach
 
 local key, action, token = KEYS[1], ARGV[1], ARGV[2]
@@ -19,7 +19,7 @@ local text = function(number) return string.format('%.0f', number) end
 local function parse(member)
     local first, last, owner, life = member:match('^(%d+):(%d+):(.*):(%d+)$')
     if not first then return nil end
-    -- One that ends later than any claim does is none of ours.
+    -- A claim that ends later than any claim can is not the engine's.
     local claim = { stop = tonumber(last), token = owner, life = tonumber(life) }
     return claim.life <= now + LONGEST and claim or nil
 end
@@ -37,7 +37,7 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', key, '(' .. text(start - rea
         end
     end
 end
--- Of those that lie behind, a few at a time, so that they never pile up.
+-- Expired claims are removed, a few at each call, so that they do not accumulate.
 for _, member in ipairs(redis.call('ZRANGE', key, 0, SWEEP - 1)) do
     local claim = parse(member)
     if not claim or claim.life <= now then gone[#gone + 1] = member end

@@ -1,13 +1,13 @@
--- Doubt proofs that another history of writes left behind: what took them back may be lost. It follows the texts of
--- feed.lua and origin.lua.
+-- Doubt proofs that were noted under another history of writes: a later write that withdrew them may be lost. Needs the
+-- texts of feed.lua and origin.lua before it.
 
 local BEFORE_FAILOVER = string.char(19)
 
--- Days since the epoch of at most five digits; other fields are none of ours.
+-- Fields of findings are named by the day since the epoch, at most five digits; other fields hold no findings.
 local function is_day(name) return #name <= 5 and name:match('^%d+$') ~= nil end
 
--- A day's findings, each that is proved (states 1 to 3) but those by hand (7) with the reason that makes it looked at
--- once more; findings.py tells the bytes.
+-- Return a day's findings, where each proved one (states 1 to 3) has the reason that makes it due again; the operator's
+-- findings (reason 7) are kept. findings.py describes the bytes.
 local function doubted(body)
     local HEAD, FINDING, BY_HAND = 3, 28, 7
     if #body < HEAD then return body end
@@ -23,8 +23,9 @@ local function doubted(body)
     return table.concat(parts) .. body:sub(done + 1)
 end
 
--- Doubt what was noted under another history, and take the hash over; tell the feed that `open_feed` opens. Returns the history now, nil where it is unknown,
--- and the one that the hash names. A hash that names none comes from engines that did not ask, and is left as it is.
+-- Doubt findings noted under another history, set the hash's history to the server's, and report it in the feed that
+-- `open_feed` opens. Returns the server's history, nil if unknown, and the one that the hash named. A hash without one
+-- was written by engines older than this check, and is left unchanged.
 local function doubt_others(evidence, open_feed)
     local now, noted = origin(), redis.call('HGET', evidence, 'origin')
     if now and noted and noted ~= now then

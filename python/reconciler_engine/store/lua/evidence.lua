@@ -1,5 +1,5 @@
--- Read fields of a series' evidence. Proofs that another history of writes left behind are doubted first. Two keys, one
--- slot. It follows the texts of feed.lua, origin.lua and doubt.lua.
+-- Read fields of a series' evidence, after doubting proofs of another history of writes. Two keys, one slot. Needs the
+-- texts of feed.lua, origin.lua and doubt.lua before it.
 --
 -- KEYS     evidence key: hash
 --          feed: stream of changes for other programs

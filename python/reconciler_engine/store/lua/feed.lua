@@ -1,10 +1,10 @@
--- Tell a series' feed of changes which slots a write changed. It goes before the script that writes, which opens the feed
--- before it changes anything: one that is not a stream stops the write.
+-- Record in a series' feed which slots a write changed. This text is put before the script that writes. That script
+-- opens the feed before it changes anything, so that a feed that is not a stream stops the write.
 --
--- An entry has the fields n, its number in the feed, and d: words of a letter, the first slot (open time / step), ':' and
--- how many slots in a row. store/change_feed.py tells the letters.
+-- An entry has the fields n, its number in the feed, and d: words of a letter, the first slot (open time / step), ':'
+-- and the number of consecutive slots. store/change_feed.py explains the letters.
 
--- The proofs of all slots, whichever they were.
+-- Word for the withdrawal of all proofs of the series.
 local feed = { ALL_RETRACTED = 'r0:999999999' }
 
 function feed.open(key, step, most, life)
@@ -12,7 +12,7 @@ function feed.open(key, step, most, life)
     return { key = key, step = step, most = most, life = life, words = {}, number = last and tonumber(last[2][2]) or 0 }
 end
 
--- Slots, ascending; one that comes twice is told once.
+-- Slots must ascend; duplicates are recorded once.
 function feed.tell(told, letter, open_times)
     local step, first, last = told.step, open_times[1], open_times[1]
     local function close()

@@ -1,8 +1,8 @@
--- Take a task off its stream and record its outcome, once however often it was delivered.
+-- Remove a task from its stream and record its outcome, once even if the task was delivered several times.
 --
 -- KEYS     stream, run record, set of unfinished ids, list of outcomes, list that wakes the waiter
 -- ARGV     group, stream entry, task id, outcome (JSON), life of the run's keys (ms)
--- Returns  1 where this call finished the task, 0 where it was finished before or its run is closed
+-- Returns  1 if this call finished the task, 0 if it was finished before or its run is closed
 
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 redis.call('XDEL', KEYS[1], ARGV[2])

@@ -1,6 +1,6 @@
--- The history of writes that the server of a key goes on with. It follows the text of origin.lua.
+-- Return the history of writes of the server of a key. Needs the text of origin.lua before it.
 --
 -- KEYS[1]  a key of that server, which is not touched
--- Returns  its name, or nothing where the user may not ask for it
+-- Returns  name of the history, or nothing if the user lacks the right to ask for it
 
 return origin()

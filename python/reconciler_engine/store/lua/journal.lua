@@ -1,8 +1,8 @@
--- Write a change into a series' journal. It goes before each script that changes something, and the script calls it
--- before it changes anything: a journal that cannot be written stops the change, and none goes unrecorded.
+-- Write a change into a series' journal. This text is put before each script that changes a series. The script calls it
+-- before it changes anything, so that a journal that cannot be written stops the change.
 --
--- log      key, most entries, life (ms), who changes something
--- old      contents before, new = contents now; longer than a candle ever is, only its beginning is kept
+-- log      key, most entries, life (ms), author of the change
+-- old      contents before, new = contents now; of contents longer than any candle only the beginning is kept
 
 local function journal(log, start, stop, old, new, why)
     local function clip(text)

@@ -1,13 +1,13 @@
--- Leases of jobs. A lease belongs to its owner until it is released, or was not refreshed for a while and somebody else
--- took it. Each taking has an epoch that no later one is below, though everything here may be lost in between.
+-- Leases of jobs. An owner has a lease until it releases it, or until the lease expires and another owner takes it.
+-- Each taking has an epoch above all earlier ones, even if Redis lost all data in between.
 --
 -- KEYS[1]  the job's lease: its owner
 -- KEYS[2]  the job's fence, hash: epoch of the last taking, run = the record that is open
--- KEYS[3]  take only, optional: the tick's name, taken once by one owner
--- ARGV     take owner life_ms [tick_life_ms]  -> { epoch, open run or '' } | {} held, or the tick was taken before
---             an owner takes what it holds anew: the word of its taking or releasing was lost
---          refresh owner life_ms epoch        -> 1 still ours | 0 not any more
---          release owner [epoch]              -> 1 released | 0 it was not ours
+-- KEYS[3]  take only, optional: the tick, which only one owner can take
+-- ARGV     take owner life_ms [tick_life_ms]  -> { epoch, open run or '' } | {} held by another, or tick taken
+--             an owner may take a lease that it has: a reply to its last call may have been lost
+--          refresh owner life_ms epoch        -> 1 refreshed | 0 lost to another owner
+--          release owner [epoch]              -> 1 released | 0 not the owner's
 
 local operation, owner = ARGV[1], ARGV[2]
 local holder = redis.call('GET', KEYS[1])
@@ -21,9 +21,9 @@ if operation == 'take' then
     return {}
   end
   local time = redis.call('TIME')
-  -- Microseconds: two takings within one millisecond, Redis emptied in between, have been seen.
+  -- In microseconds: two takings within one millisecond were observed, with Redis emptied in between.
   local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
-  -- A number of more digits is none of ours, and not counted exactly.
+  -- A longer number is not the engine's, and Lua cannot represent it exactly.
   local last = fence and #fence <= 16 and fence:match('^%d+$') and tonumber(fence) or 0
   local epoch = math.max((last < 9e15 and last or 0) + 1, now)
   redis.call('HSET', KEYS[2], 'epoch', string.format('%.0f', epoch))
@@ -41,6 +41,6 @@ end
 if fence ~= ARGV[4] or holder and holder ~= owner then
   return 0
 end
--- Late, but nobody was there to take it.
+-- An expired lease that nobody took is refreshed, too.
 redis.call('SET', KEYS[1], owner, 'PX', ARGV[3])
 return 1

@@ -1,5 +1,5 @@
--- Whether a run still wants its tasks done, or one of them: its record is there, and no other run of the job was opened
--- since; and the task has not been finished.
+-- Return whether a run is open: its record exists, and no other run of the job was opened since. With a task id, also
+-- whether this task is unfinished.
 --
 -- KEYS     run record, the job's fence, set of unfinished ids
 -- ARGV     run id, id of the task ('' = any)

@@ -1,18 +1,19 @@
--- Enter the workers' list of a scope, or stay in it, unless somebody of another protocol is in it. One key, atomic.
+-- Enter a process in a scope's list of workers, or refresh its entry, unless the list has a process of another
+-- protocol. One key, atomic.
 --
 -- KEYS[1]  hash: field = name of a worker or director, value = until:protocol:about, `until` the end of its life (ms,
 --          server's clock)
--- ARGV     protocol, life (ms), name, about (text for people); without a name nobody enters
--- Returns  {}                   nobody of another protocol is there, and the name is in the list now
---          { protocol, about }  of one that is there; nothing was entered
+-- ARGV     protocol, life (ms), name, about (text for display); without a name the list is only checked
+-- Returns  {}                   no process of another protocol is listed; the name was entered
+--          { protocol, about }  entry of a process of another protocol; the name was not entered
 
 local key, protocol, life, name = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3]
--- No protocol lets an entry live longer than a minute.
+-- In every protocol an entry lives for a minute at most.
 local LONGEST = 60000
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 
--- A list this long is another program's; each process at work enters itself again within seconds.
+-- Another program filled the list; each process at work enters itself again within seconds.
 if redis.call('HLEN', key) > 10000 then redis.call('DEL', key) end
 local listed = redis.call('HGETALL', key)
 for i = 1, #listed, 2 do

@@ -1,8 +1,8 @@
--- Read a series' feed after an entry. A script, since its reply has one shape for every client.
+-- Read the entries of a series' feed after a given one. It is a script so that all clients get the same form of reply.
 --
 -- KEYS[1]  feed
--- ARGV     id of the last entry that is known; most entries
--- Returns  { entries after it, the oldest entry that is kept }
+-- ARGV     id of the last entry read; most entries
+-- Returns  { entries after it, oldest entry kept }
 
 return {
     redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+', 'COUNT', ARGV[2]),

@@ -1,18 +1,18 @@
--- Hand out again what a consumer took and did not finish; forget a consumer that is named, or long gone.
+-- Hand out again the unfinished tasks of a consumer, or idle tasks; delete that consumer, or those long silent.
 --
--- KEYS     stream; for idle tasks also a hash: since when, and until when, somebody watched (ms, server's clock)
--- ARGV     group, least idle time (ms), consumer ('' = any), most entries, what this adds to a task's deliveries;
---          for idle tasks also the longest pause between two looks, and how long a consumer is silent until it is
---          forgotten (ms)
+-- KEYS     stream; for idle tasks also a hash: start and end of the time of watching so far (ms, server's clock)
+-- ARGV     group, least idle time (ms), consumer ('' = any), most entries, number to add to a task's deliveries;
+--          for idle tasks also the longest pause between two calls, and how long a consumer is silent until it is
+--          deleted (ms)
 -- Returns  number of tasks put back, at the stream's end
 
--- After a time in which this server answered nobody every task is idle, and its worker may live. So idle tasks are
--- handed out only once somebody has watched without a pause long enough for every live worker to refresh its tasks.
+-- After an outage of this server every task is idle, although its worker may live. So idle tasks are handed out only
+-- after calls of this script without a pause, for long enough that every live worker has touched its tasks.
 if ARGV[3] == '' then
     local time = redis.call('TIME')
     local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
     local watched = redis.call('HMGET', KEYS[2], 'since', 'last')
-    -- Digits alone: Lua takes 'nan' and 'inf' for numbers, too.
+    -- Only digits: Lua reads 'nan' and 'inf' as numbers, too.
     local function instant(stored) return stored and #stored <= 15 and stored:match('^%d+$') and tonumber(stored) end
     local since, last, pause = instant(watched[1]), instant(watched[2]), tonumber(ARGV[6])
     if not since or not last or now - last > pause or last > now or since > last then since = now end
@@ -47,12 +47,12 @@ for _, entry in ipairs(pending) do
     redis.call('XACK', KEYS[1], ARGV[1], entry[1])
     redis.call('XDEL', KEYS[1], entry[1])
 end
--- Only with nothing pending: tasks it still had would never be handed out again. Here, since a server that has not
--- noticed yet that the consumer is gone may give it another task between two commands.
+-- A consumer is deleted only without pending tasks, which would be lost with it. This is done in the same script since
+-- a server that has not noticed the consumer's death may assign it another task between two commands.
 if ARGV[3] ~= '' and #pending < tonumber(ARGV[4]) then
     redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[3])
 end
--- Those of nodes that died. One that lives reads every few seconds; where not, its next read makes it anew.
+-- Consumers of dead nodes. A live consumer reads every few seconds; if one is deleted, its next read creates it again.
 if ARGV[3] == '' then
     for _, facts in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
         local consumer = {}

@@ -1,15 +1,15 @@
--- The record of a run, as its director uses it. A run under a lease is its director's as long as the lease's epoch is the
--- last one of the job; another director that took over has the run from then on.
+-- Operations of a director on the record of its run. Under a lease, they are allowed while the lease's epoch is the
+-- job's last one; a director that took over has the run from then on.
 --
 -- KEYS     run record (hash), set of unfinished ids, list of outcomes, list that wakes the waiter, the job's fence, then
 --          the streams its tasks are on
 -- ARGV     operation, epoch (0 = under no lease), life of the run's keys (ms), then
 --          open      id, job, instant  -> 1
---          enqueue   pairs of task id and body, for the one stream -> tasks enqueued; 0 where the run is closed
---          keep                        -> { 1 where the record is there, unfinished ids, entries of the streams }
---          outcomes                    -> the outcomes so far, which are forgotten
+--          enqueue   pairs of task id and body, for the one stream -> tasks enqueued; 0 if the run is closed
+--          keep                        -> { 1 if the record exists, unfinished ids, entries of the streams }
+--          outcomes                    -> the outcomes so far, which are deleted
 --          close     id                -> 1
--- Returns  'stale' where somebody else directs the job
+-- Returns  'stale' if another director has the job
 
 local operation, epoch, life = ARGV[1], ARGV[2], ARGV[3]
 
@@ -57,7 +57,7 @@ if operation == 'outcomes' then
   return found
 end
 
--- A close that was given up and comes late finds the run after it named there.
+-- If a close arrives late, the fence may name the next run already.
 if epoch ~= '0' and redis.call('HGET', KEYS[5], 'run') == ARGV[4] then
   redis.call('HDEL', KEYS[5], 'run')
 end

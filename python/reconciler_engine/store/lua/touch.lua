@@ -1,4 +1,4 @@
--- Note that a series was written, after the write: the note's number is greater than every one before it.
+-- Note that a series was written; called after the write. Each note's number is greater than all before.
 --
 -- KEYS[1]  sorted set: series, score = number of its last note, about the instant (ms)
 -- ARGV     series; life of the key (ms)

@@ -1,9 +1,9 @@
--- Digests of verified members as fields of a series' evidence, a field a block of slots; verified_fields.py tells the
--- bytes. And which fields are kept. It follows the text of doubt.lua.
+-- Digests of verified members as fields of a series' evidence, one field per block of slots (verified_fields.py
+-- describes the bytes), and the removal of old fields. Needs the text of doubt.lua before it.
 
 local BLOCK, DIGEST, VERSION = 60, 12, '\1'
 local NO_BLOCK = VERSION .. ('\0'):rep(BLOCK * (DIGEST + 4))
--- The digests, then the instants.
+-- Format of the digests, then of the instants.
 local CELLS = ('c' .. DIGEST):rep(BLOCK) .. ('c4'):rep(BLOCK)
 
 local function digest_of(member) return redis.sha1hex(member):sub(1, DIGEST) end
@@ -13,7 +13,7 @@ local function read_block(evidence, name)
     return body and #body == #NO_BLOCK and body:sub(1, 1) == VERSION and body or NO_BLOCK
 end
 
--- The name of the field of a slot's block, and the slot's number in it.
+-- Return the name of the field of a slot's block, and the slot's number in the block.
 local function place_of(open_time, step)
     return string.format('v%.0f', math.floor(open_time / (BLOCK * step))), open_time / step % BLOCK
 end
@@ -24,14 +24,14 @@ local function is_verified(evidence, step, open_time, member)
     return read_block(evidence, name):sub(at, at + DIGEST - 1) == digest_of(member)
 end
 
--- Note that the members of some slots, { open time, digest }, are as the exchange had them at an instant (s). Returns
--- the open times of those that were not verified before.
+-- Note members as verified: slots is a list of { open time, digest }, instant when the exchange was asked (s). Returns
+-- the open times of members that were not verified before.
 local function note_verified(evidence, step, slots, instant)
     local newly, blocks, at = {}, {}, struct.pack('<I4', instant)
     for _, slot in ipairs(slots) do
         local open_time, digest = slot[1], slot[2]
         local name, number = place_of(open_time, step)
-        -- Behind the cells comes the position after them, which is none.
+        -- unpack returns one more value after the cells, the next position; it is not written back.
         local cells = blocks[name] or { struct.unpack(CELLS, read_block(evidence, name), 2) }
         blocks[name] = cells
         if cells[number + 1] ~= digest then newly[#newly + 1] = open_time end
@@ -43,7 +43,7 @@ local function note_verified(evidence, step, slots, instant)
     return newly
 end
 
--- Drop the days beyond those that are kept, and the blocks of which no member is left.
+-- Delete days beyond `days_kept`, and blocks without any member left.
 local function sweep(evidence, key, step, days_kept)
     local oldest = tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2])
     local newest = tonumber(redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2])
