@@ -1,9 +1,8 @@
--- Write one series: merge candles into its cache key and note the findings on its slots, both or neither. Four keys,
--- one slot, atomic. It follows the texts of journal.lua, feed.lua, candle.lua, origin.lua, doubt.lua and
--- verified.lua.
+-- Write one series: merge candles into its cache key and note the findings on its slots, in one atomic step. Four keys
+-- in one slot. Needs the texts of journal.lua, feed.lua, candle.lua, origin.lua, doubt.lua and verified.lua before it.
 --
 -- KEYS     candle key: sorted set, score = open time (ms), member = JSON
---          evidence key: hash; evidence_fields.py tells its fields
+--          evidence key: hash; evidence_fields.py describes its fields
 --          journal: stream of changes, each with the old contents
 --          feed: stream of the slots that were changed, for other programs
 -- ARGV[1]  JSON object; instants and lengths in ms:
@@ -14,35 +13,36 @@
 --          slots; a candle written among them publishes the newest one there
 --          by (author of the write), most_entries and life of the journal
 --          feed        { entries kept at least, life } of the feed
---          judged      words of the feed for slots that are proved now, or are not any more
---          candles     how many are offered
---          yielding    open times of candles offered that may take the place of a member, ascending
---          duplicated  open times to clean of duplicates, and of members beside a candle that are not one, ascending
---          unmoved     open times whose members are to be as they were read
---          absent      { first, last open time } of each span that is to have no candle
---          empty       the same of spans among them that are proved empty: members there that are not candles go
+--          judged      words of the feed for slots that became proved, or stopped being proved
+--          candles     number of candles offered
+--          yielding    open times of offered candles that may replace a member, ascending
+--          duplicated  open times of slots to clean of duplicates, and of other members beside a candle, ascending
+--          unmoved     open times of slots whose members must be as they were read
+--          absent      { first, last open time } of each span that must have no candle
+--          empty       the same of spans in `absent` that are proved empty; members that are not candles are removed
 --          ghosts      open times of members to remove: the exchange does not have their candles
 --          fields      { name, SHA-1 of its value as it was read, '' for none } of each field of the evidence written
 --          days_kept, days_life; late (candles to count as late)
 --          verified    open times of the slots whose member is as the exchange has it, ascending
 --          verified_at (s): when the exchange was asked
---          by_hand     { start, stop, what was known, what is known now, why } of each change by hand
--- ARGV     then texts, in the order of those lists: open time and member of each candle, ascending; the member that
---          gives way of each yielding; the member of each unmoved and each ghost; the value of each field, '' for none;
+--          by_hand     { start, stop, state before, state after, reason } of each change by the operator
+-- ARGV     then texts, in the order of those lists: open time and member of each candle, ascending; the member to
+--          replace of each yielding; the member of each unmoved and each ghost; the value of each field, '' for none;
 --          the digests of the verified members, one after the other
 --
 -- Returns  { 'done', outcome letters of the candles, extra members removed, members removed that were not candles,
 --            why a repair message was refused ('' = none was), open times noted as verified }
---          { 'changed', the values of those fields now }    somebody else wrote them since; nothing was done
---          { 'moved', open times }                          other members there by now; nothing was done
---          { 'present', open times }                        candles in those spans; nothing was done
+--          { 'changed', current values of the fields }      another process wrote one of them; nothing was done
+--          { 'moved', open times }                          slots with other members than read; nothing was done
+--          { 'present', open times }                        candles in spans of `absent`; nothing was done
 --   I inserted   P present with the same values   D present with other values, kept   R refused: retention drops it
---   C changed: the member that was to give way was alone in its slot, and gave way   W rewritten: the same of a verified one
+--   C changed: the member to replace was alone in its slot, and was replaced   W rewritten: as C, of a verified member
 --
--- A candle is replaced only by that name: a member written there since wins. Of several candles in one slot the
--- greatest volume stays, then the greatest sequence. A member belongs to the slot its score falls in, from one open time
--- to the next. Values are compared as numbers: JavaScript writes 88000, Python 88000.0; volumes are the same to 1e-8 of
--- the greater, since a feeder sums trades.
+-- A candle is replaced only if its member is still the one given for yielding; a member written since is kept. Of
+-- several candles in one slot, the one with the greatest volume is kept; of equal volumes, the greatest sequence. A
+-- member belongs to the slot that its score falls in, from one open time to before the next. Values are compared as
+-- numbers: JavaScript writes 88000, Python 88000.0. Volumes that differ by at most 1e-8 of the greater are equal, since
+-- a feeder sums trades.
 
 local key, evidence = KEYS[1], KEYS[2]
 local plan = cjson.decode(ARGV[1])
@@ -51,7 +51,7 @@ local log = { key = KEYS[3], by = plan.by, most = plan.most_entries, life = plan
 local kind_of = rule_of(symbol, timeframe, step)
 local told = feed.open(KEYS[4], step, plan.feed[1], plan.feed[2])
 local FIRST = 2
--- Lua hands at most about 8,000 values to one call
+-- Lua passes at most about 8,000 values to one call
 local FLUSH = 1000
 
 local function text(number) return string.format('%.0f', number) end
@@ -62,19 +62,19 @@ local function flush(command, list)
     end
 end
 
--- Where the texts of each list begin in ARGV.
+-- Index in ARGV of the first text of each list.
 local yielding_at = FIRST + 2 * plan.candles
 local unmoved_at = yielding_at + #plan.yielding
 local ghosts_at = unmoved_at + #plan.unmoved
 local fields_at = ghosts_at + #plan.ghosts
 
--- Doubt the evidence of another history of writes before anything is noted under this one.
+-- Doubt evidence of another history of writes before anything is noted under the current one.
 local history, noted_history
 if #plan.fields > 0 or plan.late > 0 or #plan.verified > 0 then
     history, noted_history = doubt_others(evidence, function() return told end)
 end
 
--- Somebody else may have learnt something since these fields were read,
+-- Stop if another process has changed the evidence since it was read,
 if #plan.fields > 0 then
     local names = {}
     for i, field in ipairs(plan.fields) do names[i] = field[1] end
@@ -84,7 +84,7 @@ if #plan.fields > 0 then
     end
 end
 
--- and a feeder may have written after we looked: another candle into a slot that was judged,
+-- or if a feeder has changed a judged slot since,
 local moved = {}
 local function check(open_time, member)
     local found = redis.call('ZRANGEBYSCORE', key, text(open_time), '(' .. text(open_time + step))
@@ -94,7 +94,7 @@ for i, open_time in ipairs(plan.unmoved) do check(open_time, ARGV[unmoved_at + i
 for i, open_time in ipairs(plan.ghosts) do check(open_time, ARGV[ghosts_at + i - 1]) end
 if #moved > 0 then return { 'moved', moved } end
 
--- or the first one. A filler, and any member that is not a candle of its slot, leave the slot absent.
+-- or has written a candle into an absent one. A slot with only fillers or malformed members stays absent.
 local present, junk, absent = {}, {}, plan.absent
 if #absent > 0 and redis.call('ZCOUNT', key, text(absent[1][1]), '(' .. text(absent[#absent][2] + step)) > 0 then
     for _, span in ipairs(absent) do
@@ -108,7 +108,7 @@ if #absent > 0 and redis.call('ZCOUNT', key, text(absent[1][1]), '(' .. text(abs
 end
 if #present > 0 then return { 'present', present } end
 
--- Slots are mostly empty, and a table of its own for each would cost more than all the rest.
+-- Empty slots share one table: most are empty, and a table for each would cost more than the rest of the script.
 local EMPTY = { valid = {}, foreign = {} }
 local slots, lowest, highest = {}, nil, nil
 local function ask(open_time)
@@ -134,7 +134,7 @@ local function candle_of(member, score)
         high = high, low = low, close = close, volume = volume }
 end
 
--- Read the members that the cache has in those slots.
+-- Read the members of the slots asked for.
 local function read_slots()
     local found = redis.call('ZRANGEBYSCORE', key, text(lowest), '(' .. text(highest + step), 'WITHSCORES')
     for i = 1, #found, 2 do
@@ -158,7 +158,7 @@ end
 local removed, added = {}, {}
 local extra, foreign = 0, 0
 
--- For the feed: open times of candles that gave way, and of members that left nothing.
+-- For the feed: open times of replaced candles, and of members removed without a replacement.
 local altered, gone = {}, {}
 
 local function remove(open_time, old, new, why)
@@ -185,7 +185,7 @@ local function better(a, b)
     return sequence_of(a) > sequence_of(b)
 end
 
--- Leave one candle in a slot that has several, and nothing beside it that is not a candle.
+-- Keep the best candle of a slot, and remove its other members.
 local function settle(slot)
     local best = slot.valid[1]
     for i = 2, #slot.valid do
@@ -204,7 +204,7 @@ local function settle(slot)
     slot.valid, slot.foreign = { best }, {}
 end
 
--- The outcome letter of a candle whose slot has another.
+-- Merge a candle into a slot that has one; return the outcome letter.
 local function meet(i, slot)
     local alone = #slot.valid == 1 and #slot.foreign == 0
     settle(slot)
@@ -226,7 +226,7 @@ for _, change in ipairs(plan.by_hand) do
     journal(log, text(change[1]), text(change[2]), change[3], change[4], change[5])
 end
 
--- Newest first, so that each candle knows how many newer ones it joins.
+-- Newest first, so that the number of newer candles is known when the retention is checked.
 local outcome, newer = {}, 0
 local pttl = -1
 if lowest then
@@ -268,7 +268,7 @@ flush('ZREM', removed)
 flush('ZADD', added)
 if lowest and plan.trim and cap > 0 then redis.call('ZREMRANGEBYRANK', key, 0, text(-(cap + 1))) end
 
--- A life that is there is prolonged, never cut short; a key made here gets the configured one.
+-- A shorter life is prolonged, a longer one is kept; a key created here gets the configured life.
 if plan.ttl > 0 and #added > 0 and (pttl == -2 or (pttl >= 0 and pttl < plan.ttl)) then
     redis.call('PEXPIRE', key, text(plan.ttl))
 end
@@ -282,13 +282,13 @@ for i, field in ipairs(plan.fields) do
     end
 end
 if plan.late > 0 then
-    -- Another value would stop the script half done.
+    -- A value that is not a number would stop the script between two writes.
     local count = redis.call('HGET', evidence, 'late')
     if count and not (#count <= 15 and count:match('^%d+$')) then redis.call('HDEL', evidence, 'late') end
     redis.call('HINCRBY', evidence, 'late', text(plan.late))
 end
 
--- The members that are alone in their slots, and are those found right.
+-- Note as verified the members that are alone in their slots and have the given digests.
 local right, noted = {}, {}
 if #plan.verified > 0 then
     local digests, first, last = ARGV[fields_at + #plan.fields], plan.verified[1], plan.verified[#plan.verified]
@@ -309,12 +309,12 @@ end
 local newly = note_verified(evidence, step, right, plan.verified_at)
 
 if #plan.fields > 0 or plan.late > 0 or #noted > 0 then
-    -- Without a word of the history nothing can be said of the findings noted under it.
+    -- If the server's history is unknown, the findings cannot be ascribed to one.
     local length = redis.call('HLEN', evidence)
     if noted_history and (not history or length == 1) then redis.call('HDEL', evidence, 'origin') end
     if history and not noted_history and length > 0 then redis.call('HSET', evidence, 'origin', history) end
-    -- Up to two fields a day, four of the whole series, and a block a member. Of many the names are not read for each
-    -- write.
+    -- Most fields: two a day, four of the whole series, one block a member. With many days, the names of fields are
+    -- read only if there are more fields than that.
     local days = plan.days_kept
     local fields = days > 100 and 2 * days + 4 + redis.call('ZCARD', key) or days
     if redis.call('HLEN', evidence) > fields then sweep(evidence, key, step, days) end
@@ -334,7 +334,7 @@ feed.tell(told, 'v', newly)
 for _, word in ipairs(plan.judged) do told.words[#told.words + 1] = word end
 feed.close(told)
 
--- The write stands by now: a user without the right to publish must not leave it half done.
+-- All data is written by now, so a user without the right to publish must not make the script fail.
 local refused = ''
 local function publish(channel, message)
     local sent = redis.pcall('PUBLISH', channel, message)

@@ -27,8 +27,8 @@
 --          is in the way, the instant of this answer }; an oldest without slots is -1; each slot in the way counts once
 --
 -- A proof counts under the history of writes that it was noted under: after a failover, and for a user who may not ask
--- INFO, a slot that was proved not to have a candle is missing until it was looked at again.
--- The rule for a candle is below. A day of evidence that cannot be understood counts as none, and so does a digest.
+-- INFO, a slot that was proved not to have a candle is missing until the engine has requested it again.
+-- The rule for a candle is below. A malformed day of evidence or digest is ignored.
 
 local STEPS = { ['1m'] = 1, ['5m'] = 5, ['15m'] = 15, ['30m'] = 30, ['1h'] = 60, ['2h'] = 120, ['4h'] = 240,
     ['6h'] = 360, ['1d'] = 1440 }
@@ -37,7 +37,7 @@ local MOST = 10000
 local GRACE = 15000
 local MAX_UNVERIFIED = 1800000
 local REACH = 10
--- How far ahead of the server's clock the writer's may be.
+-- How far a writer's clock may be ahead of the server's (ms).
 local AHEAD = 600000
 
 local key = KEYS[1] or ''
@@ -80,7 +80,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local stop = math.floor((now - grace) / step) * step
 local start = stop - bars * step
 
--- Lua's own tostring keeps 14 digits.
+-- tostring of Lua keeps only 14 digits.
 local function text(number) return string.format('%.0f', number) end
 local before = '(' .. text(stop)
 local lacking = 0
@@ -96,7 +96,7 @@ local slots = (stop - start) / step
 local found = redis.call('ZRANGEBYSCORE', key, text(start), before, 'WITHSCORES')
 
 -- The evidence: findings of each day (`<day>`); where young slots may be absent, what is known to exist (`e<day>`);
--- digests of each 60 slots (`v<block>`); members that somebody accepted.
+-- digests of each 60 slots (`v<block>`); members that the operator accepted.
 local BLOCK = 60
 local names, notes = { 'accepted', 'origin' }, {}
 local function name_all(prefix, from, size)
@@ -105,7 +105,7 @@ end
 name_all('', start, DAY)
 name_all('v', start, BLOCK * step)
 if young > 0 then name_all('e', math.max(start, now - young - step), DAY) end
--- Lua hands at most about 8,000 values to one call.
+-- Lua passes at most about 8,000 values to one call.
 for first = 1, #names, 1000 do
     local last = math.min(first + 999, #names)
     local bodies = redis.pcall('HMGET', '{' .. key .. '}:evidence', unpack(names, first, last))
@@ -122,9 +122,9 @@ local VERSION, STATES, REASONS = 1, 5, 20
 local MISSING, SUSPECT = 0, 4
 local UNUSABLE = 9
 local BY_HAND = 7
--- Proofs of engines that trusted an answer by itself: they prove nothing any more.
+-- Reasons of proofs by older engines, which took one answer as proof. They are no longer trusted.
 local OLD_PROOFS = { [1] = true, [2] = true, [3] = true, [19] = true }
--- Proofs of another history of writes: what took them back may be lost. Asked only where there is a proof.
+-- Proofs of another history of writes: their withdrawal may be lost. The history is read only if there is a proof.
 local is_foreign
 local function is_doubtful(reason)
     if is_foreign == nil then is_foreign = notes.origin ~= nil and notes.origin ~= origin() end
@@ -132,7 +132,7 @@ local function is_doubtful(reason)
 end
 local FINDING, STRETCH, HEAD = 28, 6, 3
 
--- The stretches of a day, each with its finding; none where they cannot be understood.
+-- Return the stretches of a day, each with its finding; none if the day is malformed.
 local function stretches_in(body)
     if not body or #body < HEAD then return {} end
     local version, count = struct.unpack('<BH', body)
@@ -155,7 +155,7 @@ local function stretches_in(body)
     return free * step <= DAY and stretches or {}
 end
 
--- Calls `note` with each slot of ours among those of a day that `first` and `stop` bound.
+-- Call `note` with each slot asked for that is among the slots `first` to before `stop_slot` of a day.
 local function each_slot(day, first, stop_slot, note)
     local shift = (day * DAY - start) / step
     for slot = math.max(shift + first, 0), math.min(shift + stop_slot, slots) - 1 do note(slot) end
@@ -166,12 +166,12 @@ for day = math.floor(start / DAY), math.floor((stop - 1) / DAY) do
     for _, stretch in ipairs(stretches_in(notes[text(day)])) do
         each_slot(day, stretch.first, stretch.stop, function(slot)
             known[slot] = stretch.finding
-            -- The exchange has a row, though one without a usable candle.
+            -- The exchange has a row for the slot, but with unusable values.
             if stretch.finding.reason == UNUSABLE then exists[slot] = true end
         end)
     end
-    -- Slots known to exist: version (u8), then first slot of the day and number of slots (u16 each). Where that cannot
-    -- be understood, they may all be.
+    -- Slots known to exist: version (u8), then first slot of the day and number of slots (u16 each). If that is
+    -- malformed, all slots of the day may exist.
     local body = notes['e' .. text(day)]
     if body and (body:byte() ~= 1 or #body % 4 ~= 1) then
         each_slot(day, 0, DAY / step, function(slot) exists[slot] = true end)
@@ -183,12 +183,12 @@ for day = math.floor(start / DAY), math.floor((stop - 1) / DAY) do
     end
 end
 
--- A block of digests: version (u8); of each slot the first 12 hex digits of its verified member's SHA-1, or NULs; of each
--- slot when that was (u32).
+-- A block of digests: version (u8); for each slot the first 12 hex digits of its verified member's SHA-1, or NULs; for
+-- each slot when the exchange was asked (u32, s).
 local DIGEST, BODY = 12, 961
 local floor, sub, byte, sha1 = math.floor, string.sub, string.byte, redis.sha1hex
 local block, digests
--- Where in `digests` the digest of a slot of all time begins; nil where none is noted.
+-- Return where in `digests` the digest of a slot (open time / step) begins; nil or false without one.
 local function place_of(number)
     local offset = number % BLOCK
     if block ~= number - offset then
@@ -213,11 +213,11 @@ for i = 1, #found, 2 do
     local place, taken = number % 1 == 0 and place_of(number), accepted[score]
     local hash = (place or taken) and sha1(member)
     local fits = place and sub(hash, 1, DIGEST) == sub(digests, place, place + DIGEST - 1)
-    -- A member that was verified is a candle. A filler stands for no trades: the proof alone completes its slot.
+    -- A verified member is a candle. A filler stands for a slot without trades, which only a proof makes ready.
     local kind = fits and 'candle' or kind_of(member, score)
     if kind == 'candle' then present[slot] = true elseif not kind then strange[slot] = true end
     if taken and sub(hash, 1, 16) == taken then settled[slot] = true end
-    -- Of two members in a slot neither is verified.
+    -- A slot with several members is not verified.
     verified[slot] = slot ~= last and (fits or settled[slot])
     last = slot
 end
@@ -231,7 +231,7 @@ local function find_obstacle(slot)
         if state == SUSPECT and not settled[slot] then return 'suspect' end
         if not verified[slot] then unverified = unverified + 1 end
     elseif state ~= MISSING and state ~= SUSPECT then
-        -- Only a slot without a candle: one that is there outweighs any proof.
+        -- Only in a slot without a candle, since a candle outweighs a proof.
         proved = proved + 1
     elseif age >= young or exists[slot] then
         return 'missing'
@@ -240,8 +240,8 @@ local function find_obstacle(slot)
     return present[slot] and not verified[slot] and age > most_unverified and 'unverified' or nil
 end
 
--- A reader of the newest members gets those after the closed bars, too. They count as one slot more where one of them is
--- not a candle, or belongs to a bar that no clock has reached.
+-- A reader of the newest members also gets members after the closed bars. If one of them is not a candle, or lies in
+-- the future, they count as one more slot, which is not ready.
 local last_slot = slots - 1
 if form == 'members' then
     local newer = redis.call('ZRANGEBYSCORE', key, text(stop), '+inf', 'WITHSCORES', 'LIMIT', 0, MOST)
