@@ -22,7 +22,7 @@ def pairs_of(series: Series, candles: Iterable[Candle]) -> Sequence[bytes]:
 
 
 def write_members_pure(candles: Iterable[Candle], names: str) -> list[bytes]:
-    """Do in pure Python what `pairs_of` does; `names` are the JSON fields `symbol` and `timeframe`."""
+    """Return what `pairs_of` returns, in pure Python; `names` is the JSON fields `symbol` and `timeframe`."""
     pairs: list[bytes] = []
     for one in candles:
         sequence = "" if one.sequence_num is None else f',"sequenceNum":{one.sequence_num}'

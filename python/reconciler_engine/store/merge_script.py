@@ -64,7 +64,7 @@ class MergeOutcome:
         extra_removed: Number of duplicates removed.
         foreign_removed: Number of members removed that were not candles of the series.
         unannounced: Why the server refused to publish the inserted ranges; empty if it did not refuse.
-        verified: Slots whose candle was newly noted as verified.
+        verified: Slots whose candle this merge noted as verified, again or for the first time.
     """
 
     inserted: tuple[int, ...] = ()

@@ -40,7 +40,7 @@ async def check_protocol(client: TrioRedis, scope: Scope) -> None:
     """Check that no process works on a scope under another protocol.
 
     Raises:
-        OtherProtocol: A process does.
+        OtherProtocol: A process of another protocol works on it.
         StoreError: Redis did not answer.
     """
     await _enter(client, scope, LEASE_MS)

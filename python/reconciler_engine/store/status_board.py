@@ -25,7 +25,7 @@ ENGINES_KEY = "recon:engines"
 """Hash of all engines on this Redis: the key of an engine's record -> its node."""
 
 ENGINES_KEYS = (ENGINES_KEY, "recon:engines:again", "recon:engines:beside")
-"""Three copies of this hash for a cluster, in distant hash slots, so that one can still be read if a node is away."""
+"""Three copies of the hash for a cluster, in distant hash slots, so that one can be read while a node is away."""
 
 _ENGINES_LIFE_MS = 86_400_000
 _ENGINES_READ = 256

@@ -27,7 +27,7 @@ MAX_DELIVERIES = 5
 """Most deliveries of a task; instead of another one, the task ends with an error."""
 
 BODY_LIMIT = 4_000_000
-"""Most bytes of a task or outcome; a longer text is not the engine's. Those of a scan of 2,000 series have 0.3 MB."""
+"""Most bytes of a task or outcome; a longer text is not the engine's. A scan of 2,000 series needs 0.3 MB."""
 
 WAIT_S = 2.0
 """Longest wait of one command for a task, an outcome or the end of a run."""
