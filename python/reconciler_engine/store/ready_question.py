@@ -66,7 +66,7 @@ class Readiness:
         is_ready: Whether all slots are ready and `lacking` is 0.
         window: Slots of the bars, half-open (ms UTC); with `members`, from the oldest of the members asked for.
         ready_until: End of the ready slots at the beginning of the window (ms UTC).
-        reason: Why the oldest unready slot is not ready, or that members lack; None if `is_ready`.
+        reason: Why the oldest unready slot is not ready, or that there are too few members; None if `is_ready`.
         confirmed: Number of slots without a candle that the exchange has shown to have none.
         unverified: Number of slots whose candle is neither suspect nor verified, those in `overdue` included.
         lacking: Number of members asked for but not found; 0 without `members`.
