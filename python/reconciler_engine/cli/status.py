@@ -51,7 +51,7 @@ class Found(NamedTuple):
     objective: Objective | None = None
 
     def of(self, symbols: str | None, timeframes: str | None) -> Found:
-        """Return a copy with only the series of these symbols and timeframes, separated by commas; None keeps all."""
+        """Return a copy with only these symbols and timeframes, each a list with commas; None keeps all."""
 
         def is_named(series: str) -> bool:
             symbol, _, frame = series.rpartition(":")

@@ -63,10 +63,10 @@ class Permit:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """Reply to a report.
+    """Reply to the report of a request's outcome.
 
     Attributes:
-        count: Number of consecutive outcomes of this kind, from which a pause is computed; 0 if no pause is needed.
+        count: Number of consecutive reports of this outcome, which sets the next pause; 0 if no pause is needed.
         stopped_ms: How long the identity is stopped; 0 if it is not.
     """
 

@@ -28,7 +28,7 @@ class Obstacle(StrEnum):
 
     @property
     def state(self) -> str:
-        """State of the slot: `missing`, or by its candle `suspect` or `unverified`."""
+        """State of the slot: `missing`, or `suspect` or `unverified` for the state of its candle."""
         if self is Obstacle.UNVERIFIED:
             return "unverified"
         return "missing" if self in _OF_MISSING else "suspect"

@@ -147,7 +147,7 @@ def _jobs(engine: EngineStatus) -> list[ReadinessCheck]:
 
 
 def _job(job: JobStatus, now: int) -> ReadinessCheck:
-    """Return a job's check: it fails if a tick is late, and after a failed run until a run succeeds on any node."""
+    """Return a job's check. It fails while a tick is late, and from a failed run until the next success on any node."""
     name = f"job {job.name}"
     if job.failure is not None:
         return ReadinessCheck(name, ok=False, detail=f"its last run {job.failure}")

@@ -1,4 +1,4 @@
-"""The token bucket's script, for a client of ours."""
+"""Calls of the token bucket's script over the engine's own client."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LENGTHS: Final[dict[str, dict[int, int]]] = {
     "spare": {0: 2, 1: 5, 3: 2, 4: 3, 5: 4},
     "confirm": {0: 1, 1: 2, 2: 2},
 }
-"""Numbers in a reply by the operation and the reply's first number."""
+"""Length of a reply, by operation and by the reply's first number."""
 
 _OTHER_LENGTHS: Final = {"push": {1}, "report": {2}, "forgive": {0}, "read": {0, 14, 15}}
 _MOST_FIELDS: Final = 64
@@ -49,7 +49,7 @@ def bucket_script(client: Client, older: Mapping[str, str] = MappingProxyType({}
 
 
 def bucket_steps(*keys: str) -> AskScript:
-    """Return the questions that conversations of other programs ask the same script, over any client."""
+    """Return the script's calls as steps, for programs that bring their own client."""
 
     def ask(*arguments: int | str, last_s: float | None = None) -> Steps[list[int]]:
         (reply,) = all_served((yield from batch([_TOKEN_BUCKET.call(keys, arguments)], last_s)))
@@ -60,14 +60,14 @@ def bucket_steps(*keys: str) -> AskScript:
 
 
 class Terms(NamedTuple):
-    """A bucket as an engine made it: how late its permits may be used, and the breaker that it is behind."""
+    """Settings of a bucket that an engine made: how late its permits may be used, and its circuit breaker."""
 
     lateness_us: int
     breaker: str
 
 
 def read_terms(key: str) -> Steps[Terms | None]:
-    """Return the terms of a bucket; None where no engine has made it."""
+    """Return the terms of a bucket; None before an engine has made it."""
     (reply,) = all_served((yield from batch([_TOKEN_BUCKET.call((key, key), ("terms",))])))
     with understanding("a budget"):
         return Terms(whole(reply[0]), text(reply[1])) if reply else None
@@ -83,7 +83,7 @@ async def _inherit(client: Client, key: str, older: str) -> None:
 
 
 def _checked(operation: str, reply: list[int]) -> list[int]:
-    """Return a reply that has as many numbers as its kind has, and no wait that nobody would end."""
+    """Return a reply after checks of its length and of its wait, which must be finite."""
     if operation in _LENGTHS:
         if len(reply) != _LENGTHS[operation][reply[0]]:
             raise ValueError(f"{len(reply)} numbers in a reply to {operation}")

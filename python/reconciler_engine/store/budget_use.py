@@ -14,10 +14,10 @@ from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 from reconciler_engine.store.scope import Scope
 
 HOURS_KEPT: Final = 96
-"""Hours of which requests are counted; older ones are dropped."""
+"""Hours that are kept; older counts are dropped."""
 
 FIELDS_KEPT: Final = 5_000
-"""Counts kept, 0.5 MB; past it requests of a new purpose are counted as those of `others`."""
+"""Counts kept at most (0.5 MB); beyond that, requests of a new purpose are counted under `others`."""
 
 HOUR_MS: Final = 3_600_000
 _USE = Script.load("reconciler_engine.store", "lua/use.lua")
@@ -28,12 +28,12 @@ class Use(NamedTuple):
     """Requests of one hour for one purpose.
 
     Attributes:
-        hour: Its beginning, by Redis' clock (ms UTC).
+        hour: Start of the hour, by Redis' clock (ms UTC).
         budget: Name of the budget, such as `public`.
         node: Machine that sent them.
-        lane: Stream of their tasks; `-` where they have none.
-        job: Job that they were for.
-        requests: Their number.
+        lane: Lane of their tasks; `-` for requests without a task.
+        job: Job that needed them.
+        requests: Number of requests.
     """
 
     hour: int
@@ -48,7 +48,7 @@ class BudgetUse:
     """The account of all budgets of one exchange, one hash in Redis. The client is the caller's to close."""
 
     def __init__(self, client: TrioRedis, scope: Scope, *, budget: str = "", node: str = "") -> None:
-        """Make an account; `budget` and `node` are those under which this process counts."""
+        """Open the account; this process counts its requests under `budget` and `node`."""
         self._client = client
         self._key = scope.shared_key("use")
         self._who = (budget.removeprefix("budget:"), node)
@@ -57,12 +57,12 @@ class BudgetUse:
         """Count a request that this task sent, for its purpose.
 
         Raises:
-            StoreError: Redis did not do it.
+            StoreError: Redis failed or refused the command.
         """
         all_served(await run_batch(self._client, [use_call(self._key, *self._who, _purpose.get())]))
 
     async def read(self) -> list[Use]:
-        """Return all counts, the oldest hour first; fields that are none of ours are left out and logged.
+        """Return all counts, oldest hour first; fields that cannot be parsed are left out and logged.
 
         Raises:
             StoreError: Redis did not answer, or the key is of another type.

@@ -1,4 +1,4 @@
-"""Candle keys as a whole: how many members they have, how far back, and how long they live."""
+"""Size, oldest member and expiry of candle keys."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from reconciler_engine.store.client.trio_redis import each_apart
 from reconciler_engine.store.scoped import Scoped
 
 _NEWEST: Final = 10
-"""Members looked at to see whose key it is."""
+"""Members that are examined to tell whether a key is the series' own."""
 
 
 class CandleKeys(Scoped):
     """Candle keys of one scope.
 
-    A key of another type counts as one without members: reading its candles tells the fault.
+    A key of another type counts as empty here; the error comes when its candles are read.
     """
 
     async def sizes(self, series: Sequence[Series]) -> list[int]:
-        """Return the numbers of members of some series, without those whose key is another type.
+        """Return the number of members of each series; keys of another type are left out.
 
         Raises:
             StoreUnavailable: Redis cannot be reached or did not answer in time.
@@ -60,7 +60,7 @@ class CandleKeys(Scoped):
         return _time_of(await self._client.execute_command(*command))
 
     async def prolong(self, series: Sequence[Series], ttl_s: int) -> None:
-        """Give each key that has a life the whole of `ttl_s`, where its newest members are candles of its series.
+        """Set the expiry of each expiring key to `ttl_s` again, if its newest members are candles of its series.
 
         Nobody writes while a market is closed, and its bars are wanted when it opens.
 
@@ -75,7 +75,7 @@ class CandleKeys(Scoped):
         await self._pipe([("PEXPIRE", keys[index], ttl_s * 1_000) for index in due])
 
     async def by_node(self, windows: Sequence[tuple[Series, Interval]]) -> Sequence[tuple[Series, Interval]]:
-        """Return windows of series, of a cluster those of one node after the other: they are read in one conversation.
+        """Sort windows of series by cluster node, so that each node is read in one conversation.
 
         Raises:
             StoreError: The cluster did not say which keys are where.
@@ -90,13 +90,13 @@ class CandleKeys(Scoped):
 
 
 def _check_own(error: StoreError) -> None:
-    """Raise an error that every series would meet, apart from a node's being away."""
+    """Raise the error if it concerns the whole server; ignore that a node is away."""
     if not isinstance(error, StoreUnavailable):
         own_fault(error)
 
 
 def _time_of(reply: Any) -> int | None:
-    """Return the open time of the one member in a reply, None where there is none, or its node does not say."""
+    """Return the open time of the one member in a reply; None for an empty reply or a node that is away."""
     if isinstance(reply, StoreError):
         _check_own(reply)
         return None

@@ -1,4 +1,4 @@
-"""Reads of many series' candles at once, node by node, in pieces that other clients of the server hardly notice."""
+"""Read the candles of many series, node by node, in pieces small enough not to delay other clients."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.verified_fields import block_fields
 
 PIPELINE_MEMBERS = 2_000
-"""Members asked for at a time: other clients of the server then wait 0.4 ms at most (measured, p99)."""
+"""Members in one request: other clients then wait 0.4 ms at most (measured, 99th percentile)."""
 
 # Half of them in a batch: the server reads one from memory while we examine the one before.
 _BATCH_MEMBERS = PIPELINE_MEMBERS // 2
@@ -35,11 +35,11 @@ class SlotsRead(NamedTuple):
         timestamps: Open times of its candles (ms UTC), ascending, duplicates kept: an int64 buffer, or the grid itself.
         duplicates: Open times that two candles or more share, ascending.
         malformed: Slots of members that are not candles of the series, one each.
-        fillers: Open times that no candle but fillers has, ascending; they are among `timestamps`.
-        unverified: Open times of the other candles that are not verified, ascending; empty where that was not asked.
-        changed: Those of them whose slot held a verified candle once that is there no more, or not alone.
+        fillers: Open times whose only candles are fillers, ascending; `timestamps` has them too.
+        unverified: Open times of unverified candles other than fillers, ascending; empty if not asked for.
+        changed: Those of `unverified` whose slot once held a verified candle that was replaced or joined by another.
         error: Why the series could not be read (a key of another type, for instance); then the rest is empty.
-        is_whole: Whether there is one candle in each slot of the interval, none a filler, and nothing else.
+        is_whole: Whether each slot holds exactly one candle, not a filler, and there are no other members.
     """
 
     timestamps: memoryview[int] | array[int] | range
@@ -197,7 +197,7 @@ async def read_candles(client: TrioRedis, scope: Scope, wanted: Wanted, *, diges
 
 
 async def _read_of_node(client: TrioRedis, scope: Scope, wanted: Wanted, *, digests: bool) -> list[SlotsRead]:
-    """Read the series of one node; those that it sends away are asked for again one by one."""
+    """Read the series of one node; read those that it redirects again, each by itself."""
     question = CandleQuestion(scope, wanted, digests=digests)
     key = scope.candle_key(wanted[0][0]) if wanted else ""
     try:
@@ -214,7 +214,7 @@ async def _read_of_node(client: TrioRedis, scope: Scope, wanted: Wanted, *, dige
 
 
 async def _read_alone(client: TrioRedis, question: CandleQuestion) -> SlotsRead:
-    """Read a series by commands that are followed to where a cluster sends them."""
+    """Read a series by commands that follow the cluster's redirections."""
     for _, commands in question.spans():
         for reply in await client.pipe(commands):
             if isinstance(reply, StoreError):

@@ -1,4 +1,4 @@
-"""Candles of the cache: read exactly, and written with their proofs by this one door."""
+"""Read the candles of the cache, and write them together with their proofs."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class ProvenMerge:
     Attributes:
         outcome: Outcome of the candles, slot by slot.
         verdict: Proof that the answer gave; its ledger holds the days that the answer touches.
-        doubted: Candles that differed from the exchange's: those that gave way and those that are suspect.
-        removed: Slots whose member was removed, since the exchange does not have its candle.
-        is_foreign: Whether the answer seems to speak of another product; nothing of it was used.
+        doubted: Candles that differed from the exchange's: those replaced and those now suspect.
+        removed: Slots whose candle was removed because the exchange does not have it.
+        is_foreign: Whether the answer seems to be another product's; then none of it was used.
     """
 
     outcome: MergeOutcome
@@ -59,10 +59,10 @@ class ProvenMerge:
 
 
 class CandleStore:
-    """Candles of one scope, in the feeder's layout. Holds no state of its own; the client is the caller's to close."""
+    """Candles of one scope, in the feeder's layout. It holds no state; the caller closes the client."""
 
     def __init__(self, client: TrioRedis, scope: Scope) -> None:
-        """Make a store of the candles that are a scope's."""
+        """Make a store of a scope's candles."""
         self._client = client
         self._scope = scope
         self._evidence = EvidenceStore(client, scope)
@@ -81,7 +81,7 @@ class CandleStore:
         return await read_candles(self._client, self._scope, wanted, digests=digests)
 
     async def find_misplaced(self, series: Sequence[Series]) -> list[StoreError | None]:
-        """Return why readers would not see some series in this layout, in the order asked; None where they do.
+        """Return, for each series, the reason why readers do not see it in this layout, or None if they do.
 
         Raises:
             StoreError: Redis did not answer.
@@ -159,27 +159,26 @@ class CandleStore:
     ) -> ProvenMerge:
         """Insert candles as `merge` does, and note the proofs of their answer: both or neither.
 
-        A slot that holds a candle by now is not judged: a candle wins over any answer. Changes by others meanwhile are
-        judged again, up to `CHANGES_LIMIT` times; after that the candles go in alone and the slots stay as they were.
+        A slot that holds a candle by now is not judged: a candle wins over any answer. If others change the evidence
+        meanwhile, it is judged again, up to `CHANGES_LIMIT` times; then the candles are written without proofs.
 
         Args:
             series: Series of the candles.
             candles: Ascending by open time, one a slot, at most `MERGE_CANDLES`. Those that the rules do not let fill a
                 slot are left out.
             retention: Retention of the cache.
-            answer: Where they come from.
-            present: Slots with a candle when the exchange was asked, of all that it was asked for.
+            answer: Answer of the exchange that brought them.
+            present: Slots of the request that had a candle when the exchange was asked.
             slots: Slots to fill and to judge; by default all of the answer's.
             venue: Facts about the exchange at that moment.
-            known: Earlier read of the days of `answer.asked`, to spare another one; they are read without.
-            doubts: Candles of the cache from which the answer's differ: they give way or, where they do not, become
-                suspect. One that is not there any more as it was read, byte for byte and alone in its slot, is neither;
-                so is one that was accepted.
-            verified: Slots whose candle, as it was read, an earlier answer confirmed.
-            members: Members of `answer.asked` by open time, as they were read; None where they were not.
-            removes: Whether those go whose candles the exchange has been shown not to have.
+            known: Findings of the days of `answer.asked`, if they were read before; None reads them now.
+            doubts: Cached candles that differ from the answer's: they are replaced or become suspect. A candle that
+                changed since it was read, shares its slot, or was accepted by hand is left alone.
+            verified: Slots whose candle was confirmed by an earlier answer, if it is still as it was read.
+            members: Members of `answer.asked` by open time, as read before the request; None if they were not read.
+            removes: Whether candles are removed that the exchange is proved not to have.
             settle_ms: How long after its close a bar can be verified.
-            grace_ms: How long after its close a bar may still be on its way.
+            grace_ms: How long after its close a bar may still arrive.
             announce_close: Number of the newest closed bars among which a repair also announces the newest one.
             by: Author, for the journal: a run's id, or a command.
 
@@ -263,7 +262,7 @@ class CandleStore:
         return read
 
     async def _write_alone(self, write: SeriesWrite) -> MergeOutcome:
-        """Write candles that prove nothing: nobody can come first."""
+        """Write candles without proofs, for which no concurrent change matters."""
         written = await write.run(self._client, self._scope)
         if isinstance(written, Conflict):
             raise StoreError(f"redis refused candles of {write.series} without a reason")
@@ -281,7 +280,7 @@ _decode = json.JSONDecoder(parse_int=float).decode
 
 
 def _copies(reply: Any, series: Series) -> dict[int, Copy]:
-    """Return the candles in a reply that are alone in their slot, by open time (ms UTC)."""
+    """Return by open time (ms UTC) the candles in a reply whose slot has no other member."""
     found = check_members(reply, series.symbol, series.timeframe.value, series.timeframe.step_ms)
     alone = {*found.timestamps} - {*found.duplicates, *found.malformed}
     copies = {}

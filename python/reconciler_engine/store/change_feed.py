@@ -1,7 +1,7 @@
 """The feed of changes: an entry for each write that changed something in a series, beside its candles.
 
-The script that writes candles and evidence writes the entry in the same step (lua/feed.lua). A feed keeps some hundred
-entries, each numbered, so that a reader knows when some fell out. After a write the scope's index is told the series.
+The script that writes candles and evidence writes the entry in the same step (lua/feed.lua). A feed keeps a few
+hundred numbered entries, so that a reader notices dropped ones. The scope's index names the series written last.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ENTRIES_KEPT: Final = 1_000
 """Entries of one series that are kept at least, about 0.1 MB; the server drops the oldest a hundred at a time."""
 
 LIFE_MS: Final = 30 * DAY_MS
-"""A feed to which nothing was added for so long is dropped, and so is the index."""
+"""A feed, or the index, without a new entry for this long is dropped."""
 
 _PROVED: Final = (State.EMPTY, State.HALTED, State.UNLISTED)
 _TOUCH: Final = Script.load("reconciler_engine.store", "lua/touch.lua")
@@ -35,19 +35,19 @@ class Kind(StrEnum):
     """The change of slots in a row."""
 
     ADDED = "added"
-    """There is a candle, where there was none or a filler."""
+    """A candle was added where there was none, or only a filler."""
     CHANGED = "changed"
-    """There is another candle, or one of several."""
+    """The candle was replaced, or duplicates were reduced to one."""
     REMOVED = "removed"
-    """The exchange does not have the candle that was there, or it was none."""
+    """The member was removed: the exchange does not have the candle, or it was not a candle."""
     VERIFIED = "verified"
-    """The candle is the exchange's."""
+    """The candle was verified: it equals the exchange's."""
     PROVED = "proved"
     """The slot is settled without a candle: no trades, a halt of the venue, or no listing of the product."""
     RETRACTED = "retracted"
-    """That proof was taken back, or the candle is in doubt."""
+    """A proof was withdrawn, or the candle is in doubt."""
     LOST = "lost"
-    """Entries fell out before this one; the slots are unknown."""
+    """Entries before this one were dropped; their slots are unknown."""
 
 
 LETTERS: Final = {"a": Kind.ADDED, "c": Kind.CHANGED, "g": Kind.REMOVED, "v": Kind.VERIFIED, "p": Kind.PROVED,
@@ -78,7 +78,7 @@ def read_entry(series: Series, entry: Any) -> FeedEntry:
     """Return an entry of a stream.
 
     Raises:
-        ValueError: It is none of a feed.
+        ValueError: The entry does not have the form of a feed's.
     """
     name, flat = entry
     at, sequence = map(whole, text(name).split("-"))
@@ -100,7 +100,7 @@ def touch(scope: Scope, series: Series) -> ScriptCall:
 
 
 def judged_words(ledger: Ledger, read: Mapping[str, bytes], names: Iterable[str], step: int) -> list[str]:
-    """Return the words for slots whose proof is new or was taken back, in the days of these fields."""
+    """Return the entry's words for slots whose proof is new or was withdrawn, on the days of these fields."""
     proved = retracted = NOTHING
     for name in names:
         day = day_of(name)

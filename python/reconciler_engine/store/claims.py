@@ -12,7 +12,7 @@ from reconciler_engine.store.client.scripts import Script
 from reconciler_engine.store.scoped import Scoped
 
 CLAIM_LIFE_MS: Final = 60_000
-"""A claim whose holder died lasts so long at most; holders renew theirs before each request."""
+"""Life of a claim that is not renewed; a holder renews it before each request."""
 
 LONGEST_SLOTS: Final = 300
 """Slots a claim may span: a page."""
@@ -41,13 +41,13 @@ class OtherClaim:
 class Claims(Scoped):
     """Claims of one scope, kept beside the candles of each series.
 
-    A token names one task; its claims are its own however often the task is handed out. A series holds at most one
+    A token names one task, and keeps its claims when the task is delivered again. A series holds at most one
     claim for each page under way, and the budget bounds the pages. A claim that is over is removed when another task
     claims the same slots; otherwise the whole key expires, `CLAIM_LIFE_MS` after the last claim.
     """
 
     async def take(self, series: Series, slots: Interval, token: str, *, void: str = "") -> OtherClaim | None:
-        """Claim slots, or return whose they are; a claim of the same token is renewed.
+        """Claim slots, or return the claim that holds some of them; a claim of the same token is renewed.
 
         Args:
             series: Series of the slots.
@@ -56,7 +56,7 @@ class Claims(Scoped):
             void: A token whose claims no longer count.
 
         Raises:
-            StoreError: Redis did not do it.
+            StoreError: Redis failed or refused the command.
         """
         reply = await self._run("take", series, slots, token, CLAIM_LIFE_MS, void)
         with understanding("a claim"):
@@ -66,7 +66,7 @@ class Claims(Scoped):
         """Give a claim up.
 
         Raises:
-            StoreError: Redis did not do it; the claim ends by itself.
+            StoreError: Redis failed or refused the command; the claim expires later.
         """
         await self._run("release", series, slots, token)
 

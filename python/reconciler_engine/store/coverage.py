@@ -1,6 +1,6 @@
-"""Coverage: how each series stood when a pass last looked, kept in Redis for display.
+"""Coverage: the state in which a pass last saw each series, kept in Redis for display.
 
-Whether a series can be trusted at this moment is `is_ready`'s to say, which asks the cache itself.
+Whether a series can be trusted now is decided by `is_ready`, which reads the cache itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from reconciler_engine.store.scope import MOST_SERIES, Scope
 from reconciler_engine.store.scoped import read_record
 
 KEPT_MS = 2 * 86_400_000
-"""A series that no pass looked at for so long is forgotten."""
+"""A series that no pass examined for this long is forgotten."""
 
 # Series written by one command, and commands by one write: other clients of the server wait 0.2 ms a command.
 _FIELDS = 250
@@ -48,9 +48,9 @@ class Checked(NamedTuple):
         series: The series.
         window: The closed slots examined.
         unresolved: Slots still missing; None where the series could not be examined.
-        obstacles: Slots that are not ready, by their reason; None where only the missing ones were looked for.
+        obstacles: Slots that are not ready, by reason; None if the pass looked for missing slots only.
         confirmed: Slots that are confirmed to have no candle.
-        unverified: Slots of candles that are not verified; None where that was not looked at.
+        unverified: Slots of unverified candles; None if the pass did not look at verification.
         has_doubts: Whether candles are in doubt, or slots wait for another answer.
     """
 
@@ -64,7 +64,7 @@ class Checked(NamedTuple):
 
 
 def without(one: Checked, settled: Intervals, known: Known) -> Checked:
-    """Leave out missing slots that a pass has settled which ended while this one was under way; `known` is after it."""
+    """Leave out missing slots that another pass settled meanwhile; `known` is the coverage after that pass."""
     unverified = None if one.unverified is None else one.unverified | (settled & (known.unverified or NOTHING))
     obstacles = one.obstacles and {
         reason: where - settled if reason.state == "missing" else where for reason, where in one.obstacles.items()
@@ -78,7 +78,7 @@ def without(one: Checked, settled: Intervals, known: Known) -> Checked:
 
 
 def unknown_at(checked_at: int) -> SeriesCoverage:
-    """Return the coverage of a series of which nothing is known."""
+    """Return the coverage of a series that no pass has examined."""
     return SeriesCoverage(complete_from=None, complete_through=None, missing=None, checked_at=checked_at)
 
 
@@ -139,9 +139,9 @@ class Coverage:
     ) -> None:
         """Write the findings of a pass of `job` at `now` (ms UTC).
 
-        It is for display: where Redis does not take it, that is logged, no more.
+        Coverage is for display only: an error of Redis is logged and not raised.
 
-        `epoch` is that of the lease the pass ran under, 0 for none: once somebody else has it, nothing is written.
+        `epoch` is that of the pass' lease, 0 for none: nothing is written once another engine holds the lease.
         Candles that closed more than `max_unverified_ms` ago and are not verified are not ready. With
         `look_back` series are looked at further back whose examined slots are whole from the first one on: all of them
         `afresh`, or those of which nobody has. `since` is the number of `records` when the pass began.

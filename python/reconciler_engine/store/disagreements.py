@@ -1,4 +1,4 @@
-"""Disagreements: bars that the exchange has otherwise than as the sum of its finer ones, until it is asked again."""
+"""Disagreements: bars that differ from the sum of their finer bars, kept until the exchange is asked again."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from reconciler_engine.store.client.trio_redis import all_served
 from reconciler_engine.store.scoped import Scoped
 
 AGAIN_AFTER_MS: Final = 3_600_000
-"""The exchange is asked again about a bar and its finer ones after so long."""
+"""Time after which the exchange is asked again about a bar and its finer bars."""
 
 _MOST = 1_000
 _LIFE_MS: Final = 7 * 86_400_000
 
 
 class Disagreement(NamedTuple):
-    """A bar that its finer ones do not make up, and from when on answers about both count as second ones (ms UTC)."""
+    """A bar that differs from the sum of its finer bars; an answer from `due` (ms UTC) on counts as the second."""
 
     series: Series
     slot: int
@@ -27,7 +27,7 @@ class Disagreement(NamedTuple):
 
 
 class Disagreements(Scoped):
-    """Those of one scope, at most a thousand: one beyond that is not asked about again."""
+    """Disagreements of one scope, at most a thousand; further bars are not asked about again."""
 
     _name = "disagreements"
 
@@ -35,21 +35,21 @@ class Disagreements(Scoped):
         """Keep bars for a second question, an hour after `now` (ms UTC).
 
         Raises:
-            StoreError: Redis did not do it.
+            StoreError: Redis failed or refused the command.
         """
         free = _MOST - whole(await self._client.execute_command("HLEN", self._key))
         await self._write([Disagreement(series, slot, now + AGAIN_AFTER_MS) for slot in slots[: max(free, 0)]])
 
     async def put_off(self, one: Disagreement, until: int) -> None:
-        """Ask about a bar again from an instant on (ms UTC).
+        """Set the instant from which a bar is asked about again (ms UTC).
 
         Raises:
-            StoreError: Redis did not do it.
+            StoreError: Redis failed or refused the command.
         """
         await self._write([one._replace(due=until)])
 
     async def due(self, now: int, limit: int) -> list[Disagreement]:
-        """Return the bars to ask about at `now` (ms UTC), the oldest first; entries of another form say nothing.
+        """Return the bars to ask about at `now` (ms UTC), oldest first; entries that cannot be parsed are skipped.
 
         Raises:
             StoreError: Redis did not answer, or the key is of another type.
@@ -66,7 +66,7 @@ class Disagreements(Scoped):
         """Forget a bar.
 
         Raises:
-            StoreError: Redis did not do it.
+            StoreError: Redis failed or refused the command.
         """
         await self._client.execute_command("HDEL", self._key, _name(one))
 

@@ -1,4 +1,4 @@
-"""The evidence ledger beside the candles: read with them, changed by hand; answers are merged by `candles`."""
+"""The evidence ledger of each series: reads and changes of it. `candles` adds what answers prove."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from reconciler_engine.store.scoped import Scoped
 from reconciler_engine.store.verified_fields import Verified, block_fields, decode_blocks, oldest_instants
 
 CHANGES_LIMIT = 16
-"""Times a merge is tried while others write the same days; then the candles go in without their proofs."""
+"""Tries of a merge while others write the same days; then the candles are written without their proofs."""
 
 _READ = Script.load(
     "reconciler_engine", "store/lua/feed.lua", "limiting/origin.lua", "store/lua/doubt.lua", "store/lua/evidence.lua"
@@ -45,9 +45,9 @@ class LedgerRead:
 
     Attributes:
         ledger: Findings there.
-        error: Why nothing could be read, or None.
-        known: Everything known in the days that the interval touches.
-        bodies: The same as it was read, by field of the evidence hash.
+        error: Reason why the read failed, or None.
+        known: All knowledge about the days that the interval touches.
+        bodies: The same knowledge in the stored form, by field of the evidence hash.
     """
 
     ledger: Ledger
@@ -62,8 +62,8 @@ class EvidenceStore(Scoped):
     async def read(self, wanted: Sequence[tuple[Series, Interval]]) -> list[LedgerRead]:
         """Return the findings on each series in its interval, in the order asked.
 
-        Days that cannot be understood count as unknown and are logged; they are written anew with the next proof.
-        Proofs from before a failover are to be looked at once more: the failover may have lost their retraction.
+        Days that cannot be decoded are logged and count as unknown; the next proof overwrites them. Proofs from
+        before a failover are marked to be checked again, since the failover may have lost their withdrawal.
 
         Raises:
             StoreUnavailable: Redis cannot be reached or did not answer in time.
@@ -90,7 +90,7 @@ class EvidenceStore(Scoped):
         ]
 
     async def verified(self, series: Series, slots: Interval) -> dict[int, Verified]:
-        """Return the digests of verified members by open time (ms UTC), of at most a page's slots.
+        """Return the digests of verified members by open time (ms UTC), for at most a page of slots.
 
         Raises:
             StoreError: The key is not a hash.
@@ -99,7 +99,7 @@ class EvidenceStore(Scoped):
         return decode_blocks(await self._blocks(series, slots), series.timeframe.step_ms)
 
     async def oldest_verified(self, series: Series, slots: Interval) -> dict[int, int]:
-        """Return the oldest verification in each block of some slots that has one, by block number (ms UTC).
+        """Return the oldest verification (ms UTC) by block number; blocks without one are left out.
 
         Raises:
             StoreError: The key is not a hash.
@@ -114,7 +114,7 @@ class EvidenceStore(Scoped):
             return bodies_of(names, reply)
 
     async def extent(self, series: Series) -> Interval | None:
-        """Return the days in which anything is known of a series, as one interval; None where nothing is.
+        """Return the interval from the first to the last day with knowledge about a series; None if there is none.
 
         Raises:
             StoreError: The key is not a hash.
@@ -143,11 +143,11 @@ class EvidenceStore(Scoped):
 
         Args:
             series: Series of the ledger.
-            interval: Where something may change, on the grid.
+            interval: Slots that may change, on the grid.
             retention: Bounds on the candles that the cache keeps.
             change: Returns the new findings; outside the interval they equal the old ones.
-            unmoved: Members by open time that must be there as they were read; else nothing is changed.
-            why: Given for a change by hand, which is journalled in the same step, if it changes anything.
+            unmoved: Members by open time that must be unchanged since they were read; otherwise nothing is changed.
+            why: Reason of a change by an operator, which is journalled in the same step if it changes anything.
             by: Author of the change, for the journal.
 
         Raises:
@@ -172,13 +172,13 @@ class EvidenceStore(Scoped):
     ) -> tuple[int, ...]:
         """Note members as verified that follow from finer bars, and their slots as known to exist; return those noted.
 
-        One that has changed, or is not alone in its slot any more, is not noted.
+        A member that changed since, or shares its slot, is not noted.
 
         Args:
             series: Series of the members.
             members: At most a page's, by open time.
             retention: Bounds on the candles that the cache keeps.
-            at: When the exchange was last asked for something that they follow from (ms UTC).
+            at: Instant of the newest answer that they follow from (ms UTC).
             by: Author of the note: a run's id.
 
         Raises:
@@ -195,7 +195,7 @@ class EvidenceStore(Scoped):
         return () if written is None else written[1].verified
 
     async def tell(self, series: Series, told: ChangeByHand, retention: Retention, *, by: str) -> None:
-        """Journal something of a series in which nothing changes.
+        """Add an entry to a series' journal without a change of its evidence.
 
         Raises:
             StoreError: A key is of another type, or the server refuses to write.
@@ -206,7 +206,7 @@ class EvidenceStore(Scoped):
     async def _write(
         self, write: SeriesWrite, interval: Interval, revise: Callable[[SeriesWrite, Knowledge], SeriesWrite]
     ) -> tuple[SeriesWrite, MergeOutcome] | None:
-        """Write the findings as a pure revision makes them; None if they kept changing, or a member has."""
+        """Write the result of a pure revision; None if the findings kept changing, or a member changed."""
         bodies = await self._read_fields(write.series, interval)
         for _ in range(CHANGES_LIMIT):
             revised = revise(replace(write, read=bodies), decode_fields(write.series, bodies))
@@ -238,13 +238,13 @@ class EvidenceStore(Scoped):
 
 
 def _batches(interval: Interval) -> list[list[str]]:
-    """Return the fields that hold everything about an interval, in parts of which a command asks one."""
+    """Return the fields that hold all knowledge about an interval, in parts for one command each."""
     names = fields_of(days_of(interval))
     return [names[start : start + _FIELDS_A_COMMAND] for start in range(0, len(names), _FIELDS_A_COMMAND)]
 
 
 def _summed(known: Knowledge, interval: Interval, step: int) -> str:
-    """Write how many slots are in which state, for the journal."""
+    """Encode the number of slots in each state, for the journal."""
     slots: Counter[str] = Counter()
     for start, stop, finding in known.ledger.within(interval):
         slots[finding.state.value] += (stop - start) // step
@@ -258,7 +258,7 @@ _HISTORY: Final = Script.load("reconciler_engine", "limiting/origin.lua", "store
 
 
 async def current_history(client: Client, scope: Scope) -> bytes | None:
-    """Return its name; None where the user may not ask for it.
+    """Return the id of the server's history; None if the Redis user may not read it.
 
     Raises:
         StoreError: Redis did not answer.

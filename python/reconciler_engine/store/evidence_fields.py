@@ -8,7 +8,7 @@
 | `recent`   | JSON: `brought`, slots that answers of the last hour filled: [start, stop, at];      |
 |            | `repaired`, slots whose candles gave way within a day: [slot, times, first at];      |
 |            | `waits`, rows that wait for a second answer: [slot, first at, digest of the values]  |
-| `accepted` | members that are right by hand: JSON, {open time: first 8 bytes of SHA-1 in hex}     |
+| `accepted` | members that an operator accepted: JSON, {open time: first 8 bytes of SHA-1 in hex}     |
 | `late`     | candles that came after an answer without them, counted by the script                |
 | `origin`   | history of writes under which the script last noted something, see `origin.lua`      |
 """
@@ -42,22 +42,22 @@ _logger = logging.getLogger(__name__)
 
 
 def fields_of(days: Iterable[int]) -> list[str]:
-    """Return the names of the fields that hold everything about some days."""
+    """Return the names of the fields that hold all knowledge about these days."""
     return [name for day in days for name in (str(day), f"{_EXISTS}{day}")] + [RECENT, ACCEPTED]
 
 
 def bodies_of(names: Iterable[str], reply: Sequence[bytes | None]) -> dict[str, bytes]:
-    """Return the fields of these names in a reply; the empty string stands for one that is not there."""
+    """Return the named fields of a reply; an empty string stands for a missing field."""
     return {name: optional_bytes(body) or b"" for name, body in zip(names, reply, strict=True)}
 
 
 def encode_fields(known: Knowledge, names: Iterable[str], step: int) -> dict[str, bytes]:
-    """Write knowledge as fields by these names; the empty string stands for a field that is not there."""
+    """Encode knowledge as fields with these names; an empty string stands for a missing field."""
     return {name: _encode(known, name, step) for name in names}
 
 
 def decode_fields(series: Series, bodies: Mapping[str, bytes]) -> Knowledge:
-    """Read fields; one that cannot be understood says nothing and is logged."""
+    """Decode fields; a field that cannot be decoded is logged and counts as missing."""
     step = series.timeframe.step_ms
     stretches: list[FindingInterval] = []
     exists: list[Interval] = []
@@ -108,7 +108,7 @@ def _encode(known: Knowledge, name: str, step: int) -> bytes:
 
 
 def _json_of(value: Mapping[Any, Any]) -> bytes:
-    """Write an object; an empty one is not there."""
+    """Encode an object as JSON; an empty object becomes the empty string."""
     return json.dumps(dict(value), separators=(",", ":")).encode() if value else b""
 
 
@@ -137,7 +137,7 @@ def _decode_recent(body: bytes) -> tuple[list[Brought], list[Repaired], list[Wai
     """Read the slots that answers filled, those in which candles gave way, and the rows that wait.
 
     Raises:
-        ValueError: These are not lists of them.
+        ValueError: The value does not have this form.
     """
     if not body:
         return [], [], []
@@ -159,7 +159,7 @@ def _decode_accepted(body: bytes, step: int) -> dict[int, str]:
     """Read the digests of accepted members; those off the grid are left out.
 
     Raises:
-        ValueError: These are none.
+        ValueError: The value is not a JSON object of digests.
     """
     if not body:
         return {}

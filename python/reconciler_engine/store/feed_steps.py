@@ -21,7 +21,7 @@ from reconciler_engine.store.client.trio_redis import all_served
 from reconciler_engine.store.scope import Scope
 
 SWEEP_S: Final = 60
-"""All series are looked at so often: a writer that died may have told the index nothing."""
+"""How often all series are read: a writer that died may not have updated the index."""
 
 LOOK_S: Final = 1.0
 """Pause of a waiting reader between two looks at the index."""
@@ -57,9 +57,9 @@ class ChangeBatch(NamedTuple):
     """Changes in the order they were written, series by series, and the cursor to go on from.
 
     Attributes:
-        changes: Each of them once; again where a cursor of before is given again.
-        cursor: For the next call, once these changes are dealt with.
-        is_all: Whether there was no more to read.
+        changes: Changes, each returned once unless an earlier cursor is used again.
+        cursor: Cursor for the next call, once these changes are processed.
+        is_all: Whether everything was read.
     """
 
     changes: tuple[SeriesChange, ...]
@@ -146,7 +146,7 @@ def read_feeds(scope: Scope, series: Sequence[Series], cursor: Cursor, limit: in
 def _told(
     series: Series, place: Place, entries: Sequence[FeedEntry], oldest: Sequence[FeedEntry], *, has_more: bool
 ) -> _SeriesRead:
-    """Tell new entries as changes, and where some are missing before one."""
+    """Return new entries as changes, with a `lost` change wherever entries are missing."""
     changes: list[SeriesChange] = []
     told = partial(SeriesChange, series.symbol, series.timeframe.value)
     # Of an instant alone it is not known which entry was the last before it: the oldest that is kept tells.
@@ -172,9 +172,9 @@ class Cursor:
     """How far a reader has read.
 
     Attributes:
-        owner: Owner of the series, as the names of keys have it.
-        since: From when on changes of other series are read (ms UTC, by Redis' clock).
-        note: The last note of the index that was heeded; 0 for none.
+        owner: Owner of the series, as in key names.
+        since: Instant from which changes of series not in `places` are read (ms UTC, by Redis' clock).
+        note: Last entry of the index that was followed; 0 for none.
         swept_at: When all series were last looked at, by the reader's clock (s).
         places: Last entry read of each series, by its name.
     """
@@ -194,7 +194,7 @@ class Cursor:
         """Return the cursor of a text.
 
         Raises:
-            ValueError: It is not one that was given out for this owner.
+            ValueError: The text is not a cursor of this owner.
         """
         try:
             if len(text) > _MOST_LETTERS:

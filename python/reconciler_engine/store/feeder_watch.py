@@ -17,7 +17,7 @@ from reconciler_engine.store.scope import MOST_SERIES
 from reconciler_engine.store.scoped import Scoped
 
 KEPT_MS: Final = 7 * 86_400_000
-"""Sightings that nobody renewed for so long are forgotten, all together."""
+"""Life of the sightings; all are dropped once none was renewed for this long."""
 
 _COMMANDS = 500
 
@@ -52,7 +52,7 @@ class FeederWatch(Scoped):
         await self._client.execute_command("PEXPIRE", self._key, KEPT_MS)
 
     async def read(self) -> dict[str, Sighting]:
-        """Return the sightings by series; fields that are none of ours are left out.
+        """Return the sightings by series; fields that cannot be parsed are left out.
 
         Raises:
             StoreError: Redis did not answer, or the key is of another type.

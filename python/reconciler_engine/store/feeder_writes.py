@@ -25,7 +25,7 @@ class FeederWrites:
     """A feeder's view of the cache of one scope. The client is the caller's to close."""
 
     def __init__(self, client: Client, scope: Scope, *, max_candles: int, ttl_s: int) -> None:
-        """Make the view; each write cuts its key to `max_candles` and gives it `ttl_s` of life, 0 for neither."""
+        """Make the view. Each write trims its key to `max_candles` and sets its expiry to `ttl_s`; 0 means neither."""
         self._client = client
         self._scope = scope
         self._max_candles = max_candles
@@ -46,7 +46,7 @@ class FeederWrites:
         """Write the candle of a slot; the slot is empty for a round trip. Return False where the candle is refused.
 
         Raises:
-            StoreError: Redis did not do it; earlier writes stay.
+            StoreError: Redis failed or refused the command; earlier writes stay.
         """
         key = self._scope.candle_key(series)
         stored = await self._client.execute_command("ZRANGEBYSCORE", key, open_time, open_time)
@@ -57,10 +57,10 @@ class FeederWrites:
         return True
 
     async def fill(self, series: Series, members: Mapping[int, str]) -> None:
-        """Write the candles of a key that was empty just now, by open time, at once.
+        """Write candles, by open time, to a key that was just found empty, in one command.
 
         Raises:
-            StoreError: Redis did not do it; earlier writes stay.
+            StoreError: Redis failed or refused the command; earlier writes stay.
         """
         key = self._scope.candle_key(series)
         if members:
@@ -78,7 +78,7 @@ class FeederWrites:
         """Publish a candle on the close channels of its series: that of the layout, and still the user's.
 
         Raises:
-            StoreError: Redis did not do it.
+            StoreError: Redis failed or refused the command.
         """
         users = replace(self._scope, layout=Layout.USER)
         for channel in dict.fromkeys((self._scope.close_channel(series), users.close_channel(series))):

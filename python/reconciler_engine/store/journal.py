@@ -15,52 +15,52 @@ from reconciler_engine.store.client.trio_redis import all_served
 from reconciler_engine.store.scoped import Scoped
 
 ENTRIES_KEPT: Final = 500
-"""Entries of one series, 0.2 MB when full; past it the oldest are dropped."""
+"""Entries kept for one series (0.2 MB when full); the oldest are dropped."""
 
 LIFE_MS: Final = 30 * 86_400_000
-"""A journal to which nothing was added for so long is dropped."""
+"""A journal without a new entry for this long is dropped."""
 
 _SERIES_A_WRITE = 250
 _logger = logging.getLogger(__name__)
 
 
 class Why(StrEnum):
-    """Why something was changed."""
+    """Reason of a change."""
 
     DUPLICATE = "duplicate"
     """Another candle of the slot has a greater volume or sequence."""
     FOREIGN = "foreign"
     """The member was not a candle of the series."""
     REPAIRED = "repaired"
-    """The exchange has other values."""
+    """The exchange's values differ."""
     REWRITTEN = "rewritten"
-    """It was verified, and the exchange has other values since."""
+    """The candle was verified, and the exchange changed its values later."""
     DISAGREES = "disagrees"
-    """The exchange has it twice otherwise than as the sum of finer ones; it stays."""
+    """The exchange's bar, read twice, differs from the sum of its finer bars; the candle stays."""
     FILLER = "filler"
-    """It stood for no trades, and the exchange has a candle."""
+    """The filler stood for no trades, and the exchange has a candle."""
     GHOST = "ghost"
-    """The exchange does not have its candle."""
+    """The exchange does not have the candle."""
     MARKED = "marked"
     """An operator set the state of these slots."""
     FORGOTTEN = "forgotten"
-    """Somebody said that nothing is known of these slots."""
+    """An operator reset what is known about these slots."""
 
 
 class Change(NamedTuple):
     """One entry of a journal.
 
     Attributes:
-        at: When, by Redis' clock (ms UTC).
-        number: Tells changes of one millisecond apart.
-        series: Whose.
-        start: First open time concerned (ms UTC).
-        stop: First open time not concerned any more.
-        old: The member before; or, of a change by hand, how many slots were in which state
-            (JSON). Cut to its beginning where it is longer than any candle.
-        new: The member or the counts since.
-        why: Why.
-        by: A run's id, or the command.
+        at: Instant of the change, by Redis' clock (ms UTC).
+        number: Sequence number among changes of one millisecond.
+        series: Series that changed.
+        start: First open time of the changed slots (ms UTC).
+        stop: First open time after them.
+        old: Member before the change; for a change by an operator, the number of slots in each state
+            (JSON). Text longer than any candle is cut.
+        new: Member or counts after the change.
+        why: Reason.
+        by: Author: a run's id, or a command.
     """
 
     at: int
@@ -78,9 +78,7 @@ class Journal(Scoped):
     """The journals of one scope, each a stream beside its series' candles."""
 
     async def read(self, series: Sequence[Series], *, since: int, until: int = MOST_MS, limit: int) -> list[Change]:
-        """Return the newest changes of these series, from `since` on and before `until` (ms UTC), newest last.
-
-        At most `limit`.
+        """Return the newest `limit` changes of these series in `since` <= at < `until` (ms UTC), newest last.
 
         Entries that cannot be understood are left out and logged.
 
@@ -102,7 +100,7 @@ class Journal(Scoped):
 
 
 def _change(series: Series, entry: Any) -> Change | None:
-    """Return the change in an entry; None, and a log line, for an entry of another program."""
+    """Return the change in an entry; log an entry that cannot be parsed, and return None."""
     try:
         name, flat = entry
         texts = [text.decode("utf-8", "replace") for text in flat]

@@ -1,4 +1,4 @@
-"""Leases: which process of which node runs a job now, and under which epoch."""
+"""Leases: each names the process that runs a job now, and the epoch of its turn."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.scope import Scope
 
 LEASE_MS = 10_000
-"""A lease that nobody refreshed for so long is free: its owner is dead or cut off."""
+"""Life of a lease that is not refreshed; its owner is dead or cut off."""
 
 _TICK_LIFE_MS = 600_000
-"""How far apart the clocks of two nodes may be for a slot to be run by one of them alone."""
+"""Largest difference of two nodes' clocks at which each tick is still run once."""
 
 _LEASE = Script.load("reconciler_engine.store", "lua/lease.lua")
 
@@ -25,9 +25,9 @@ class Lease:
 
     Attributes:
         job: The job.
-        epoch: Names this taking: greater than that of every earlier one, even if Redis was emptied in between. Work
+        epoch: Number of this lease: greater than every earlier one, even if Redis was emptied in between. Work
             under it (`TaskQueue.under`) is refused once somebody else has taken the lease.
-        open_run: Id of the run that the holder before left open, for this one to see to its end; empty where none is.
+        open_run: Id of a run that the previous holder left unfinished, for this one to finish; empty if there is none.
     """
 
     job: str
@@ -48,12 +48,12 @@ class JobLeases:
     async def take(self, job: str, tick: str | None = None) -> Lease | None:
         """Take a job's lease if nobody else has it; return None otherwise.
 
-        One of our own is taken anew, with another epoch: where Redis was away, it may have heard of a taking that we
-        did not, or not of a release. Callers must not take a lease that they hold.
+        A lease that Redis says is ours is taken again with a new epoch: during an outage Redis may have stored a take
+        whose reply was lost, or missed a release. Callers must not take a lease that they hold.
 
         Args:
             job: The job's name.
-            tick: Names an occasion to run it that must be run once among all nodes; remembered for ten minutes.
+            tick: Name of the tick, which only one of all nodes runs; remembered for ten minutes.
         """
         keys = [*self._keys(job), *(() if tick is None else (self._scope.key(f"tick:{job}:{tick}"),))]
         found = await _LEASE.run(self._client, keys=keys, args=["take", self._owner, self._life_ms, _TICK_LIFE_MS])
@@ -61,9 +61,9 @@ class JobLeases:
             return Lease(job, whole(found[0], 1), text(found[1])) if found else None
 
     async def refresh(self, lease: Lease) -> bool:
-        """Prolong a lease; return False where it is ours no more.
+        """Extend a lease; return False if it is no longer ours.
 
-        One that ran out is ours again as long as nobody else took it.
+        An expired lease is ours again unless another owner took it.
         """
         keys = self._keys(lease.job)
         return bool(
@@ -71,11 +71,11 @@ class JobLeases:
         )
 
     async def release(self, lease: Lease) -> None:
-        """Give a lease back; harmless where it is ours no more."""
+        """Give a lease back; no effect if it is no longer ours."""
         await _LEASE.run(self._client, keys=self._keys(lease.job), args=["release", self._owner, lease.epoch])
 
     async def leave(self, job: str) -> None:
-        """Give back any lease of the job that is ours, known or not, before taking no more."""
+        """Give back every lease of the job that Redis holds for this owner; call when no more will be taken."""
         await _LEASE.run(self._client, keys=self._keys(job), args=["release", self._owner])
 
     async def is_held(self, job: str) -> bool:
@@ -83,7 +83,7 @@ class JobLeases:
         return bool(await self._client.execute_command("EXISTS", self._keys(job)[0]))
 
     async def free(self, jobs: Sequence[str], is_gone: Callable[[str], bool]) -> None:
-        """Free the leases of these jobs whose holders are known to be dead; the runs left open stay to be seen to."""
+        """Free the leases of these jobs, whose holders are known to be dead; their unfinished runs stay recorded."""
         for job in jobs:
             keys = self._keys(job)
             holder = await self._client.execute_command("GET", keys[0])

@@ -1,4 +1,4 @@
-"""Listings: since when products trade, until when, and the slots that this settles."""
+"""Listings: the times between which products trade, and the slots outside them, which are settled."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ class Listings:
     """Knowledge of products.
 
     Attributes:
-        by_symbol: When a product can have candles; one that is not in it always can, as far as is known.
-        books: By alias the product whose book it shows.
+        by_symbol: Time in which each product can have candles; a product not listed here has no known limit.
+        books: For each alias, the product whose order book it shows.
     """
 
     by_symbol: Mapping[str, Listing] = field(default_factory=dict)
     books: Mapping[str, str] = field(default_factory=dict)
 
     def delisted_at(self, symbol: str) -> int | None:
-        """Return since when a product is known to be delisted (ms UTC); None while it trades, as far as is known."""
+        """Return the instant from which a product is known to be delisted (ms UTC); None if it is not."""
         return self.by_symbol.get(symbol, Listing()).delisted_at
 
 
 def updated(known: Listings, products: Iterable[Product], now: int) -> Listings:
     """Return the knowledge after the exchange listed its products at `now` (ms UTC).
 
-    The exchange says when a product was listed only as long as it is new, and never when it was delisted: that counts
-    from the first list that says so. Products that a list does not name stay as they were.
+    The exchange tells a listing date only while a product is new, and no delisting date: a product counts as delisted
+    from the first list that says so. Products missing from a list keep their state.
     """
     by_symbol, books = dict(known.by_symbol), dict(known.books)
     for product in products:
@@ -62,19 +62,19 @@ async def note_listing(
     now: int,
     retention: Retention | None,
 ) -> Ledger:
-    """Settle slots without a candle by a product's listing too, write the new findings, and return the ledger.
+    """Settle slots without a candle that lie outside a product's listing; write the findings and return the ledger.
 
     Args:
-        evidence: Where it is written.
+        evidence: Store to write to.
         series: Series of the slots.
         absent: The slots, on the grid.
-        ledger: Findings on them so far.
+        ledger: Findings on these slots so far.
         listing: When the product can have candles.
         now: The instant (ms UTC).
         retention: Bounds on the candles that the cache keeps; None to write nothing.
 
     Raises:
-        StoreError: It could not be written.
+        StoreError: Redis failed or refused the write.
     """
     is_unlisted = any(one.finding.state is State.UNLISTED for one in ledger.findings)
     if not absent or (listing == Listing() and not is_unlisted):

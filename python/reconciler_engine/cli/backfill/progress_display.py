@@ -49,7 +49,7 @@ def describe(progress: BackfillProgress, pace: Pace, now_s: float) -> str:
 
 
 class ProgressLines:
-    """Shows progress of a backfill; this base class shows nothing, for programs."""
+    """Shows progress of a backfill. This base class shows nothing, as programs that read the output want it."""
 
     _pace: Pace | None = None
 

@@ -16,8 +16,8 @@ _RIGHT_IN_A_ROW = 3
 class Agenda:
     """Holds the times of the next request for each series between the ticks of the verify run.
 
-    Each run over all series rebuilds the agenda; an engine that takes over begins with such a run. The agenda may be
-    outdated, since a worker checks the cache before it asks for a page: verified candles are not asked for again.
+    Each run over all series rebuilds the agenda; an engine that takes over begins with such a run. An outdated
+    agenda does no harm: a worker checks the cache before it asks for a page, and never asks for verified candles.
     """
 
     def __init__(self) -> None:

@@ -28,8 +28,8 @@ def node_of(name: str) -> str:
 def is_gone(name: str) -> bool:
     """Whether the process that made a name has certainly ended; the name may have a suffix, as in `NAME:worker-1`.
 
-    True only for a process of this container (or of this machine, outside containers) since the last boot, whose
-    process id is free. In all other cases the answer is False.
+    True only if the name is of this container (or of this machine, outside containers), was made since the last
+    boot, and its process id is free.
     """
     parts = _NAME.fullmatch(name)
     life = _life()
