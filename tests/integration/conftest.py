@@ -21,12 +21,10 @@ from typing import Any
 
 import pytest
 import trio
-from tests.integration.engines import CONFIRM_MS
+from tests.integration.engines import shorten_second_looks
 
 from reconciler_engine.cli.app import app
-from reconciler_engine.engine import cache_inspection, evidence_edits, scheduled_passes, symbols
-from reconciler_engine.engine.backfill import run as backfill_run
-from reconciler_engine.engine.passes import pass_plan, survey
+from reconciler_engine.engine import scheduled_passes, symbols
 from reconciler_engine.engine.tasks import page_request
 from reconciler_engine.planning.backoff import Backoff
 from reconciler_engine.simulator.rules.exchange import ExchangeRules
@@ -42,8 +40,7 @@ LONGEST_S = 120.0
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch) -> None:
     """Have engines and commands of this process look again soon, at gaps and at leases."""
-    for module in (backfill_run, cache_inspection, evidence_edits, pass_plan, survey):
-        monkeypatch.setattr(module, "CONFIRM_MS", CONFIRM_MS)
+    shorten_second_looks(monkeypatch)
     monkeypatch.setattr(scheduled_passes, "_POLL_S", 0.02)
 
 

@@ -15,10 +15,11 @@ import trio
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.coinbase.products import Product
 from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine import cache_inspection, evidence_edits
 from reconciler_engine.engine.backfill import run as backfill_run
 from reconciler_engine.engine.backfill.director import BackfillProgress
 from reconciler_engine.engine.parts import Parts, open_parts
-from reconciler_engine.engine.passes import pass_plan
+from reconciler_engine.engine.passes import pass_plan, survey
 from reconciler_engine.engine.tasks.worker import PAGES_IN_FLIGHT
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
@@ -90,6 +91,12 @@ def with_volume(slot: int, volume: float = 1.0) -> Candle:
 
 CONFIRM_MS = 10
 """Pause before the second look at a gap (ms). No feeder replaces candles here; unit tests and worlds wait all 250."""
+
+
+def shorten_second_looks(patch: pytest.MonkeyPatch, pause_ms: int = CONFIRM_MS) -> None:
+    """Have each part of this process that looks at a gap twice pause only so long between the looks."""
+    for module in (backfill_run, cache_inspection, evidence_edits, pass_plan, survey):
+        patch.setattr(module, "CONFIRM_MS", pause_ms)
 
 
 @dataclass
@@ -186,8 +193,7 @@ async def engine(
     with trio.fail_after(patience_s):
         async with AsyncExitStack() as stack:
             patch = stack.enter_context(pytest.MonkeyPatch.context())
-            patch.setattr(pass_plan, "CONFIRM_MS", confirm_ms)
-            patch.setattr(backfill_run, "CONFIRM_MS", confirm_ms)
+            shorten_second_looks(patch, confirm_ms)
             url = await stack.enter_async_context(open_exchange(exchange))
             defaults = {"max_candles": 0, "ttl": 0, "batch_size": 1_000, "batch_delay_ms": 1_000}
             config = ReconciliationConfig.check({"base_url": url, **defaults, **settings})
