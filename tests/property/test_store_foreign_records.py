@@ -138,7 +138,7 @@ class Watch:
         assert [record.message for record in caplog.records if record.exc_info] == []
 
 
-COUNTS = [300, pytest.param(20_000, marks=pytest.mark.soak)]
+COUNTS = [100, pytest.param(20_000, marks=pytest.mark.soak)]
 
 
 @pytest.fixture(autouse=True)
