@@ -42,7 +42,9 @@ async def live(world: World, seed: int, lasts_s: float) -> int:
     return world.writes - before
 
 
-@pytest.mark.parametrize("lasts_s", [1.0, pytest.param(120.0, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "lasts_s", [pytest.param(1.0, marks=pytest.mark.slow), pytest.param(120.0, marks=pytest.mark.soak)]
+)
 async def test_two_feeders_and_our_merges_on_the_same_slots_lose_nothing(own_server, tmp_path, lasts_s, tell_figure):
     async with open_world(PLAN, tmp_path, own_server) as world:
         await settle(world)

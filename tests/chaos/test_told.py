@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
+import pytest
 import trio
 from tests.chaos.invariants import end, settle
 from tests.chaos.proxy import Kind, Toxic, Way
@@ -119,6 +120,7 @@ async def _tell(world: World, url: str, case: Case) -> None:
     await wait_status(f"{url}readyz", OK)
 
 
+@pytest.mark.slow
 async def test_readiness_and_metrics_tell_of_a_fault_and_of_its_end(own_server, tmp_path):
     async with open_world(PLAN, tmp_path, own_server) as world:
         await settle(world)

@@ -77,7 +77,7 @@ async def reshard(storm: Storm, servers: ByCluster, keys: Sequence[str], number:
     [
         pytest.param("address", [Loss.KILLED], marks=pytest.mark.soak),
         ("Sentinel", [Loss.CUT_OFF]),
-        ("Cluster", [Loss.KILLED, Loss.CUT_OFF]),
+        pytest.param("Cluster", [Loss.KILLED, Loss.CUT_OFF], marks=pytest.mark.slow),
     ],
 )
 async def test_a_failover_does_no_harm(tmp_path, record_property, way, losses):

@@ -63,6 +63,7 @@ async def take_over(run: Engine, url: str) -> None:
         await anext(first.lines)
 
 
+@pytest.mark.slow
 async def test_a_fence_that_is_removed_in_each_process_is_found(redis_url, tmp_path, history, monkeypatch):
     async with engine(redis_url, patience_s=120, **PASSES) as run:
         await take_over(run, redis_url)
@@ -79,6 +80,7 @@ async def test_a_fence_that_is_removed_in_each_process_is_found(redis_url, tmp_p
     assert all("superseded by" in fault for fault in faults)
 
 
+@pytest.mark.slow
 async def test_an_epoch_that_no_process_raises_is_found(redis_url, tmp_path, history, monkeypatch):
     async with engine(redis_url, patience_s=120, **PASSES) as run:
         for fault in ("", EPOCH_NOT_RAISED):

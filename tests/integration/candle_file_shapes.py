@@ -105,7 +105,8 @@ SHAPES: dict[str, Callable[[Random], bytes]] = {
 
 
 def draw(number: int) -> tuple[str, str, bytes]:
-    """The shape, name and content of a file, the same for the same number."""
+    """The shape, name and content of a file, the same for the same number; the first of each shape has a usual name."""
     random = Random(number)
     shape = list(SHAPES)[number % len(SHAPES)]
-    return shape, random.choice(NAMES), SHAPES[shape](random)
+    name = random.choice(NAMES)
+    return shape, name if number >= len(SHAPES) else NAMES[0], SHAPES[shape](random)

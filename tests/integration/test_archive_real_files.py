@@ -23,6 +23,7 @@ def to_instant(text: str) -> int:
     return int(datetime.strptime(text, "%Y-%m-%d %H:%M").replace(tzinfo=UTC).timestamp()) * 1000
 
 
+@pytest.mark.slow
 def test_table_of_the_readme_is_reproduced(market_data: Path) -> None:
     table = series_table(market_data)
     assert len(table) == 16

@@ -19,7 +19,13 @@ MOST_GROWN_KB = 100 * 1024
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize(
-    "count", [len(SHAPES) * 4, pytest.param(5_000, marks=pytest.mark.soak)], ids=["bounded", "whole"]
+    "count",
+    [
+        len(SHAPES) * 2,
+        pytest.param(len(SHAPES) * 4, marks=pytest.mark.slow),
+        pytest.param(5_000, marks=pytest.mark.soak),
+    ],
+    ids=["two of a shape", "four of a shape", "whole"],
 )
 def test_every_file_is_answered_or_refused(run_inside, tmp_path, command, count):
     folder = tmp_path / "files"

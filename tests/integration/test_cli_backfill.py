@@ -43,6 +43,7 @@ def test_a_week_is_planned_filled_and_found_complete(command, run_inside):
     assert again.json["series"][0]["expected"] == SLOTS
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_where_it_was(command, run_inside, start_process):
     exchange, words = command
     running = start_process(*words("BTC-USD", "1m", *RANGE, "--batch-size", 10), output="stdout")

@@ -177,6 +177,7 @@ def guarded_server(own_server):
     return own_server.url.replace("unix://", f"unix://:{PASSWORD}@")
 
 
+@pytest.mark.slow
 def test_workers_sign_pages_need_a_token_and_known_name_and_no_secret_shows_anywhere(
     start_process, start_exchange, run_inside, guarded_server, tmp_path, key_file
 ):

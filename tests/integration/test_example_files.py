@@ -112,6 +112,7 @@ def is_healthy(port: int) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_a_live_engine_tells_all_that_rules_and_dashboard_speak_of(start_process, tmp_path):
     engine = start_process(
         "start", "--simulate", "--json", "--symbols", "BTC-USD", "--timeframes", "1m,5m", "--workers", "1",

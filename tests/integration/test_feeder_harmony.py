@@ -139,7 +139,7 @@ class Recorder:
         return reply
 
 
-@pytest.mark.parametrize("series", [DENSE, FIVE], ids=str)
+@pytest.mark.parametrize("series", [DENSE, pytest.param(FIVE, marks=pytest.mark.slow)], ids=str)
 async def test_beside_the_simulations_feeder_its_cap_and_life_hold(redis_url, series):
     """Some hours of the simulated feed in seconds: outages, snapshots full of holes, bars lost and cut."""
     cap, minutes = 90, 240

@@ -47,6 +47,7 @@ def inspect(*paths: Path) -> list[InspectedFile]:
     return inspected
 
 
+@pytest.mark.slow
 def test_files_free_of_faults_raise_next_to_no_alarm(market_data, tell_figure):
     alarms = bars = 0
     for one in inspect(*real_files(market_data)):

@@ -183,6 +183,7 @@ def write_key(path: Path, name: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_refused_key_put_in_order_or_rotated_is_used_at_once(start_engine, settings, tmp_path):
     """It was refused too often, so nothing is asked under it for an hour; HUP says that this is over."""
     old, new = (write_key(tmp_path / f"{name}.json", f"organizations/x/apiKeys/{name}") for name in ("old", "new"))
@@ -217,6 +218,7 @@ def served(exchange) -> set[tuple[str, str]]:
     return {(one["product"], one["key"]) for one in exchange.requests() if one["status"] == 200}
 
 
+@pytest.mark.slow
 def test_what_changed_is_named_and_taken_though_redis_goes_and_what_is_not_known_not(
     start_engine, settings, own_server, tmp_path
 ):

@@ -145,9 +145,10 @@ async def settle(redis_url, case: Case) -> tuple[int, str]:
 
 
 LONG = {one for one in CASES if "weekend" in one or "three hours" in one or "no reference" in one}
+MARKS = dict.fromkeys(LONG, pytest.mark.soak) | {"half an hour's halt of three products": pytest.mark.slow}
 
 
-@pytest.mark.parametrize("name", [pytest.param(one, marks=[pytest.mark.soak] * (one in LONG)) for one in CASES])
+@pytest.mark.parametrize("name", [pytest.param(one, marks=MARKS.get(one, ())) for one in CASES])
 async def test_slots_without_trades_settle(redis_url, tell_figure, name):
     passes, figure = await settle(redis_url, CASES[name])
     tell_figure(f"{name}: {figure}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
 import trio
 from tests.integration.plain_http import open_http
 
@@ -41,6 +42,7 @@ async def test_recorded_bars_are_served_page_by_page_and_the_outage_stays_empty(
     assert (stop - first) // STEP_S - len(served) == 70
 
 
+@pytest.mark.slow
 def test_whole_folder_is_one_market(market_data: Path) -> None:
     exchange = build_exchange(SimulatorSettings(replay=market_data))
     assert len(exchange.market.products) == 7

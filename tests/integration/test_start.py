@@ -79,6 +79,7 @@ def truth(members) -> list[tuple[int, float, float, float]]:
     return [(bar.start, float(bar.open), float(bar.close), float(bar.volume)) for bar in sorted(bars)]
 
 
+@pytest.mark.slow
 def test_killed_and_stopped_workers_cost_nothing_and_a_second_interrupt_ends_all(start_engine, exchange, tmp_path):
     engine = start_engine(workers=2)
     killed, stopped = worker_pids(engine, 2)

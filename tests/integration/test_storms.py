@@ -71,6 +71,7 @@ def wait_for(exchange, is_there):
     return asked
 
 
+@pytest.mark.slow
 def test_neither_refusals_for_rate_nor_blocks_cause_a_storm(start_engine, own_server):
     rate = 160
     engine, exchange = start_engine(

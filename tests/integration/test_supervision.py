@@ -115,6 +115,7 @@ def test_a_worker_past_its_memory_limit_is_replaced_and_a_server_that_may_evict_
     assert engine.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_tree_whose_rights_lapse_waits_and_goes_on(start_engine, own_server):
     with redis_py.Redis.from_url(own_server.url) as client:
         client.acl_setuser("engine", enabled=True, passwords=["+c4n4ry"], categories=["+@all"], keys=["*"])
@@ -171,6 +172,7 @@ def test_a_term_under_slow_answers_takes_what_comes_and_leaves_no_lease(start_en
         assert [group["pending"] for key in keys if ":tasks:" in key for group in client.xinfo_groups(key)] == [0] * 4
 
 
+@pytest.mark.slow
 def test_a_term_does_not_wait_for_a_permit_that_is_minutes_away(start_engine):
     engine, exchange = start_engine(
         '[[fault]]\nmode = "throttle"\nretry_after = "seconds"\nwait_s = 600\npath = "*/candles"'

@@ -96,6 +96,7 @@ def test_no_process_that_may_hold_the_key_leaves_a_core_nor_a_dead_engine_its_so
     assert not directory.exists()
 
 
+@pytest.mark.slow
 def test_an_engine_without_standard_streams_works_and_a_second_one_exits(start_wrapped):
     engine = start_wrapped(*redirected("<&- 1>&- 2>&-"))
     wait_until(lambda: has_worker(engine.pid))
@@ -118,6 +119,7 @@ def test_told_to_stop_it_does_not_wait_for_a_server_that_does_not_serve_yet(star
     assert engine.wait(PATIENCE_S) == 0
 
 
+@pytest.mark.slow
 def test_streams_that_are_full_change_nothing(start_wrapped, redis_url):
     engine = start_wrapped(*redirected("2>/dev/full"), redis_url=redis_url)
     wait_until(lambda: has_worker(engine.pid))
@@ -163,6 +165,7 @@ def _take_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
+@pytest.mark.slow
 def test_a_stale_socket_is_replaced_none_is_left_and_descriptors_are_waited_for(start_process, arguments, tmp_path):
     data = DataDirectory(tmp_path / "data")
     data.prepare()
@@ -219,6 +222,7 @@ def test_as_process_1_without_root_it_reaps_what_it_adopts_and_leaves_nothing(st
     assert outer.wait(PATIENCE_S) == 0
 
 
+@pytest.mark.slow
 @needs_namespaces
 def test_a_full_disk_is_waited_out(start_process, start_exchange, tmp_path):
     disk = tmp_path / "data"

@@ -162,8 +162,9 @@ async def compare(redis_url: str, products: int, look_back: int, tell_figure) ->
     assert sum(naive.requests) > sum(mindful.requests)
 
 
-async def test_a_thin_market_is_asked_for_what_is_unsettled_by_the_fewest_pages(redis_url, tell_figure):
-    await compare(redis_url, 2, 360 * MINUTE, tell_figure)
+@pytest.mark.parametrize("look_back", [90 * MINUTE, pytest.param(360 * MINUTE, marks=pytest.mark.slow)])
+async def test_a_thin_market_is_asked_for_what_is_unsettled_by_the_fewest_pages(redis_url, tell_figure, look_back):
+    await compare(redis_url, 2, look_back, tell_figure)
 
 
 @pytest.mark.soak

@@ -292,6 +292,7 @@ async def until(condition: Callable[[], Awaitable[object]]) -> None:
     await wait_until_so(condition, 50, 0.005)
 
 
+@pytest.mark.slow
 def test_two_engines_keep_one_budget_over_deaths_restarts_and_an_emptied_redis(
     start_process, start_exchange, own_server, tmp_path
 ):

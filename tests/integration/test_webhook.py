@@ -162,6 +162,7 @@ def burning(redis_url: str, *frames: str) -> None:
         client.hset(key.replace(b":coverage", b":objective"), mapping=fields)
 
 
+@pytest.mark.slow
 def test_an_engine_tells_what_begins_and_one_that_follows_it_tells_it_not_again(
     start_process, start_exchange, own_server, receiver, tmp_path
 ):

@@ -93,7 +93,7 @@ def watched(kinds: tuple[str, ...], timeframes) -> list[Series]:
     return [Series(symbol, timeframe) for symbol in symbols for timeframe in timeframes]
 
 
-@pytest.mark.parametrize("mode", ["empty", "late", "thinned"])
+@pytest.mark.parametrize("mode", ["empty", *(pytest.param(one, marks=pytest.mark.slow) for one in ("late", "thinned"))])
 async def test_nothing_is_ready_over_a_bar_withheld_for_forty_minutes(redis_url, mode):
     series = watched(("FULL", "NONE"), (Timeframe.M1, Timeframe.H1))
     await live_through(redis_url, mode, 40, series, alone=False, is_fed=False)

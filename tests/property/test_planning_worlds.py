@@ -353,10 +353,8 @@ def check(worlds: range, tell_figure) -> None:
         assert getattr(figures, name) > 0, name
 
 
-def test_some_worlds_end_right(tell_figure):
-    check(range(24), tell_figure)
-
-
-@pytest.mark.soak
-def test_a_thousand_worlds_end_right(tell_figure):
-    check(range(1_000), tell_figure)
+@pytest.mark.parametrize(
+    "worlds", [8, pytest.param(24, marks=pytest.mark.slow), pytest.param(1_000, marks=pytest.mark.soak)]
+)
+def test_every_world_ends_right(tell_figure, worlds):
+    check(range(worlds), tell_figure)

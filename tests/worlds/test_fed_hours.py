@@ -60,7 +60,9 @@ def ten_hours() -> Sequence[FaultRule]:
     )
 
 
-@pytest.mark.parametrize("layout", ["user", pytest.param("exchange", marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "layout", [pytest.param("user", marks=pytest.mark.slow), pytest.param("exchange", marks=pytest.mark.soak)]
+)
 async def test_two_hours_of_a_bad_feeder_and_a_bad_exchange(redis_url, mock_clock, tell_figure, layout):
     async with fed_world(redis_url, mock_clock, SMALL_MARKET, faults=two_hours(), layout=layout) as world:
         await live(world, 2.4, tell_figure)

@@ -78,7 +78,9 @@ async def journalled(world: FedWorld) -> set[tuple[str, int, int, int, int]]:
     return {(str(one.series), one.at, one.number, one.start, one.stop) for one in entries}
 
 
-@pytest.mark.parametrize("hours", [0.25, pytest.param(1.0, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "hours", [pytest.param(0.25, marks=pytest.mark.slow), pytest.param(1.0, marks=pytest.mark.soak)]
+)
 async def test_a_reader_that_slept_catches_up_exactly(redis_url, mock_clock, tell_figure, written, hours):
     faults = [trouble("away", "status", 0.4, 5, status=503)]
     async with fed_world(redis_url, mock_clock, MARKET, faults=faults, timeframes=("1m", "5m")) as world:

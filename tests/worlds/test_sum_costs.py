@@ -98,6 +98,7 @@ def compare(
     return run
 
 
+@pytest.mark.slow
 async def test_sums_save_six_of_ten_requests(redis_url, mock_clock, tell_figure):
     """Requests of whole rounds of the finest bars, beside those of the arithmetic without sums."""
     rounds, round_min = 3, 16

@@ -154,6 +154,7 @@ async def backfill(world: FedWorld, symbols: Sequence[str], days: int) -> None:
     await world.parts.history.backfill(asked, Interval(stop - days * 24 * HOUR, stop), lambda _: None)
 
 
+@pytest.mark.slow
 async def test_a_backfill_does_not_starve_verification(redis_url, mock_clock, tell_figure):
     slow: dict[str, Any] = {"batch_size": 1, "batch_delay_ms": 25_000, "max_candles": 0, "ttl": 0}
     async with fed_world(redis_url, mock_clock, OneBook(1), **slow) as world:

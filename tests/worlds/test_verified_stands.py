@@ -164,7 +164,7 @@ async def suffer(world: FedWorld, blow: Blow) -> None:
 @pytest.mark.parametrize(
     ("blows", "layout"),
     [
-        ("what is there goes", "user"),
+        pytest.param("what is there goes", "user", marks=pytest.mark.slow),
         ("another text", "exchange"),
         pytest.param("other values", "user", marks=pytest.mark.soak),
         pytest.param("what was there comes back", "exchange", marks=pytest.mark.soak),
