@@ -18,7 +18,7 @@ async def converse(client: TrioRedis, steps: Steps[_T]) -> _T:
     """Carry out the steps of a conversation and return its result.
 
     Raises:
-        StoreError: Redis did not answer, and the conversation does not go on without an answer.
+        StoreError: Redis did not answer, and the conversation cannot go on without an answer.
     """
     driver = _TrioDriver(client)
     try:
@@ -51,7 +51,7 @@ class _TrioDriver:
             case Hear(seconds):
                 return await self._hear(seconds)
             case Ask():
-                raise TypeError("a client is sent commands, not questions of one script")
+                raise TypeError("this driver carries out commands, not Ask")
 
     async def _listen(self) -> None:
         try:
@@ -75,7 +75,7 @@ class _TrioDriver:
                     self.hang_up()
 
     def hang_up(self) -> None:
-        """End the subscription, where there is one."""
+        """Close the subscription, if there is one."""
         if self._subscription is not None:
             self._subscription.close()
             self._subscription = None

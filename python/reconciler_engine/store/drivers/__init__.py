@@ -1,1 +1,1 @@
-"""Drivers of conversations without I/O: one for each kind of Redis client."""
+"""Drivers that carry out the steps of conversations, one for each kind of Redis client."""

@@ -48,7 +48,7 @@ class _AsyncioDriver(RedisPyDriver):
         return asyncio.get_running_loop().time()
 
     async def _prepare(self) -> None:
-        # A cluster's client learns its nodes by its first command, of which a subscription is none.
+        # A cluster's client learns its nodes at its first command, and a subscription does not count as one.
         await self._client.initialize()
 
     async def _close(self, subscription: Any) -> None:
@@ -56,7 +56,7 @@ class _AsyncioDriver(RedisPyDriver):
 
 
 async def _heeding_cancels(sending: Coroutine[Any, Any, _T]) -> _T:
-    """Await something; a cancel meanwhile is raised here at the latest, since redis-py loses some."""
+    """Await `sending`, then raise CancelledError if a cancellation came meanwhile: redis-py swallows some."""
     me = cast("asyncio.Task[Any]", asyncio.current_task())
     before = me.cancelling()
     result = await sending
@@ -66,7 +66,7 @@ async def _heeding_cancels(sending: Coroutine[Any, Any, _T]) -> _T:
 
 
 async def _in_spite_of_cancels(sending: Coroutine[Any, Any, _T], seconds: float) -> _T:
-    """Await something for so many seconds at most; a cancel meanwhile comes at the next await instead.
+    """Await `sending` for at most `seconds`. A cancellation meanwhile is delivered at the caller's next await.
 
     Raises:
         TimeoutError: It took longer.

@@ -37,7 +37,7 @@ class _BlockingDriver(RedisPyDriver):
             return replies
 
     def _target(self, command: Command) -> dict[str, Any]:
-        """Name a cluster's node: its client would ask the server which keys the command has."""
+        """Return the option that names a cluster's node, so that the client does not ask the server for the keys."""
         node_of = getattr(self._client, "get_node_from_key", None)
         return {} if node_of is None else {"target_nodes": node_of(keys_of(command)[0])}
 

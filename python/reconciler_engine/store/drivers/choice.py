@@ -1,4 +1,4 @@
-"""Choice of the driver: the client decides whether a conversation blocks or is awaited."""
+"""Choice of the driver by the kind of client: a conversation blocks, or its result is awaited."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class PendingAnswer(Generic[T]):
-    """The answer of a client that is awaited, once. It has no truth of its own: `if is_ready(...)` raises."""
+    """The answer of an asynchronous client; await it. It has no truth value: `if is_ready(...)` raises TypeError."""
 
     def __init__(self, ask: Callable[[], Awaitable[T]], name: str) -> None:
         self._ask = ask
@@ -29,17 +29,17 @@ class PendingAnswer(Generic[T]):
 
 
 def needs_await(redis: object) -> bool:
-    """Return whether a client is awaited. Raises: TypeError: It is none."""
+    """Return whether a client is asynchronous. Raises: TypeError: as `check_client`."""
     return isinstance(redis, TrioRedis) or check_client(redis)
 
 
 def ask(redis: AwaitedRedis | SyncRedis, name: str, steps: Callable[[], Steps[T]]) -> PendingAnswer[T] | T:
-    """Have a conversation in the way of the client: block for its result, or return an awaitable.
+    """Have a conversation over a client of any kind: block and return the result, or return an awaitable.
 
-    `name` is the function that was called, for the message to those who forget to await.
+    `name` is the function that was called, for the error message if its result is used without `await`.
 
     Raises:
-        TypeError: The client is none.
+        TypeError: As `check_client`.
     """
     if isinstance(redis, TrioRedis):
         return PendingAnswer(lambda: trio_driver.converse(redis, steps()), name)

@@ -1,4 +1,4 @@
-"""redis-py's clients as conversations need them: calls of either kind, and the meaning of its errors."""
+"""redis-py's clients, synchronous and asynchronous, as conversations use them, and the meaning of their errors."""
 
 from __future__ import annotations
 
@@ -25,41 +25,41 @@ from redis.exceptions import (
 from reconciler_engine.errors import StoreUnavailable
 
 CONFIRMED_WITHIN_S: Final = 5.0
-"""How long the word that a subscription stands is waited for."""
+"""Longest wait for the confirmation of a subscription (s)."""
 
 REPLY_ERRORS: Final = (ResponseError,)
 DENIALS: Final = (AuthenticationError, AuthorizationError, NoPermissionError)
 LOST: Final = (RedisConnectionError, RedisTimeoutError, ClusterError, RedisClusterException, OSError)
-"""Redis or its cluster does not serve at this moment."""
+"""Errors of a server or a cluster that does not serve at this moment. Some denials are among them; see `is_away`."""
 
 
 class SyncRedis(Protocol):
     """A synchronous redis-py client: `redis.Redis`, `redis.RedisCluster`."""
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Send one command and return its reply; with the option NEVER_DECODE as bytes under any settings."""
+        """Send one command and return its reply; with NEVER_DECODE, its texts are bytes whatever the settings are."""
 
     def pipeline(self, transaction: Any = ...) -> Any:
-        """Return a queue of commands."""
+        """Return a pipeline, which queues commands."""
 
     def pubsub(self, **options: Any) -> Any:
-        """Return a subscription to come."""
+        """Return an object that can subscribe to channels."""
 
 
 class AwaitedRedis(Protocol):
-    """A client that is awaited: `TrioRedis`, `redis.asyncio.Redis`, `redis.asyncio.RedisCluster`."""
+    """An asynchronous client: `TrioRedis`, `redis.asyncio.Redis`, `redis.asyncio.RedisCluster`."""
 
     def aclose(self) -> Coroutine[Any, Any, None]:
         """Close its connections."""
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether Redis may serve again in a moment, of any client."""
+    """Whether an error, of any kind of client, means that Redis does not serve now but may in a moment."""
     return isinstance(error, (StoreUnavailable, *LOST)) and not isinstance(error, DENIALS)
 
 
 def check_client(redis: object) -> bool:
-    """Return whether a client of redis-py is asyncio's.
+    """Return whether a client of redis-py is asynchronous.
 
     Raises:
         TypeError: It is not a client, or queues commands instead of sending them.

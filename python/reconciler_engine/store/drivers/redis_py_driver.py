@@ -1,4 +1,4 @@
-"""The steps of a conversation over a client of redis-py, of either kind."""
+"""Driver of conversations over a client of redis-py, synchronous or asynchronous."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reconciler_engine.store.drivers.redis_py_clients import CONFIRMED_WITHIN_S,
 
 
 class RedisPyDriver:
-    """Carries steps out. Calls of a client that blocks are over before they are awaited."""
+    """Carries out steps. With a synchronous client its coroutines block and never suspend."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -35,7 +35,7 @@ class RedisPyDriver:
             case Hear(seconds):
                 return await self._hear(seconds)
             case Ask():
-                raise TypeError("a client is sent commands, not questions of one script")
+                raise TypeError("this driver carries out commands, not Ask")
 
     async def _send(self, commands: Sequence[Command]) -> list[Any]:
         raise NotImplementedError
@@ -47,7 +47,7 @@ class RedisPyDriver:
         raise NotImplementedError
 
     async def _prepare(self) -> None:
-        """Get a client ready for a subscription."""
+        """Prepare the client for a subscription."""
 
     async def _close(self, subscription: Any) -> None:
         raise NotImplementedError
@@ -78,7 +78,7 @@ class RedisPyDriver:
             await self._listen()
         else:
             try:
-                # The word that a lost subscription stands again is a message, too.
+                # The confirmation of a renewed subscription is a message, too.
                 if await _settled(self._subscription.get_message(timeout=seconds)) is not None:
                     while await _settled(self._subscription.get_message(timeout=0)) is not None:
                         pass
@@ -86,12 +86,12 @@ class RedisPyDriver:
                 await self.hang_up()
 
     async def hang_up(self) -> None:
-        """End the subscription, where there is one."""
+        """Close the subscription, if there is one."""
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
             await self._close(subscription)
 
 
 async def _settled(result: Any) -> Any:
-    """Return the result of a call, awaited where the client is asyncio's."""
+    """Return the result of a call; await it if the client is asynchronous."""
     return await result if inspect.isawaitable(result) else result
