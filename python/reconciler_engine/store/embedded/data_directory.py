@@ -1,4 +1,4 @@
-"""The data directory: one holder at a time, and a record by which others find the server that runs over it."""
+"""The data directory: a lock for one process at a time, and a record by which others find the running server."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class ServerRecord:
 
     Attributes:
         socket: Path of its unix socket.
-        pid: Supervisor of the engine it belongs to, or the command that runs it.
-        command: That process' command, for people.
-        simulated: Whether its candles are invented.
+        pid: Process id of its engine's supervisor, or of the command that runs it.
+        command: Command of that process, for messages.
+        simulated: Whether its candles come from the simulated exchange.
     """
 
     socket: str
@@ -47,15 +47,15 @@ class ServerRecord:
 
 @dataclass(frozen=True, slots=True)
 class DataDirectory:
-    """A directory that is ours to write.
+    """A data directory of this user.
 
-    `prepare` comes first; `lock` before anything is started over it; the record is written by the lock's holder alone.
+    Call `prepare` first, and hold `lock` while a server runs over the directory. Only its holder writes the record.
     """
 
     path: Path
 
     def __post_init__(self) -> None:
-        # The server leaves the working directory that a relative path would be counted from.
+        # The server changes its working directory, so that a relative path would lead elsewhere.
         object.__setattr__(self, "path", self.path.absolute())
 
     def prepare(self) -> None:
@@ -65,7 +65,7 @@ class DataDirectory:
             ConfigError: It is not a directory, belongs to somebody else, others may write in it, or it cannot be made.
         """
         try:
-            # One by one: `parents=True` makes all but the last as the umask says.
+            # One by one: `parents=True` ignores `mode` for all but the last.
             for folder in reversed(self.path.parents):
                 if not folder.exists():
                     folder.mkdir(mode=0o700, exist_ok=True)
@@ -81,15 +81,15 @@ class DataDirectory:
 
     @contextmanager
     def lock(self, command: str) -> Iterator[int]:
-        """Hold the directory; give the lock's descriptor. The kernel lets go when the last process that has it ends.
+        """Lock the directory during the block, which gets the descriptor of the lock.
 
-        Children have it only where it is passed on: to the server, which may outlive its supervisor for a moment, and
-        beside which no other may start over the same files. `command` is the name that a second holder is told, such as
-        `reconciler-engine start`.
+        If this process is killed, the kernel frees the lock once the last process with the descriptor has ended. Only
+        the server may inherit it: it may outlive its supervisor for a moment, in which no other server may start over
+        the same files. `command`, such as `reconciler-engine start`, names the holder to other processes.
 
         Raises:
-            DataDirectoryBusy: Another process holds it; names its command and pid.
-            ConfigError: It cannot be written in.
+            DataDirectoryBusy: Another process holds the lock; the message names its command and pid.
+            ConfigError: The lock file cannot be opened.
         """
         # The file stays: removing it would let two processes lock two files of one name.
         try:
@@ -108,7 +108,7 @@ class DataDirectory:
                 yield descriptor
             finally:
                 os.ftruncate(descriptor, 0)
-                # Said aloud: a child between its fork and its exec still has a copy of the descriptor.
+                # Closing is not enough: a child between its fork and its exec still has a copy of the descriptor.
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
         finally:
             os.close(descriptor)
@@ -117,23 +117,23 @@ class DataDirectory:
         return ConfigError([f"data_dir: {self.path} cannot be used: {error.strerror}"])
 
     def write_record(self, record: ServerRecord) -> None:
-        """Say where the server is; a reader sees the whole record or the one before it."""
+        """Write the record of the server; a reader sees the whole record or the one before it."""
         draft = self.path / f"{_RECORD_FILE}.{os.getpid()}"
         draft.write_text(json.dumps(asdict(record)), "utf-8")
         draft.replace(self.path / _RECORD_FILE)
 
     def remove_record(self) -> None:
-        """Say that no server runs; before a start this clears the files that a killed one left behind."""
+        """Remove the record: no server runs. Before a start, this removes the record of a killed one."""
         (self.path / _RECORD_FILE).unlink(missing_ok=True)
 
     def find_running(self) -> ServerRecord | None:
-        """Return the server that runs over this directory, or None: no record, or a stale one.
+        """Return the record of the server that runs over this directory; None without a record, or if it is stale.
 
-        A server counts as running while that process is there and its socket takes a connection: the server of
-        one that was killed ends, and a process id may have been given away again.
+        A server counts as running while the process of its record exists and its socket accepts connections. The
+        socket is tried because the process id may have been reused.
 
         Raises:
-            ConfigError: The record cannot be read, or names a socket that is not ours.
+            ConfigError: The record cannot be read or is malformed, or its socket belongs to another user.
         """
         path = self.path / _RECORD_FILE
         try:
@@ -153,7 +153,7 @@ def _busy(path: Path, text: bytes) -> DataDirectoryBusy:
         pid = int(holder["pid"])
         name = f"{holder['command']} (pid {pid})"
     except (ValueError, TypeError, KeyError):
-        # Locked this instant, its name not written yet.
+        # The holder has just taken the lock and not written its name yet.
         return DataDirectoryBusy(str(path), "another process")
     if is_there(pid):
         return DataDirectoryBusy(str(path), name)
@@ -188,7 +188,7 @@ def _takes_connections(record: Path, path: str) -> bool:
         try:
             probe.connect(path)
         except BlockingIOError:
-            # Its queue of connections is full: busy, so alive.
+            # Its queue of connections is full: the server is busy, so it runs.
             return True
         except (ConnectionRefusedError, FileNotFoundError):
             return False

@@ -1,10 +1,10 @@
-"""The number of an embedded server's data: the same at each start over data that are whole.
+"""Number that identifies an embedded server's data; it stays the same across restarts as long as no data were lost.
 
-A server that starts has a new replication id, under which scripts doubt the proofs under the one before
-(`limiting/origin.lua`). Data are whole where the server ended in order: it had written and synced its file. After any
-other end the last second or two may be lost, on a slow disk even if the server alone was killed; then a new number is
-drawn, and the proofs are looked at once more. The number reaches scripts as the size of a replication backlog,
-which a server without replicas never makes.
+Scripts store the id of the server's history of writes beside proofs, and do not trust proofs of another id
+(`limiting/origin.lua`). The replication id does not suit: it is new at each start. This number stays after an orderly
+shutdown, at which the server writes and syncs its file. After any other end, the last second or two may be lost, on a
+slow disk even if only the server was killed. Then a new number is drawn, and proofs are checked once more.
+The number reaches scripts as the setting `repl-backlog-size`; a server without replicas never allocates that backlog.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 LEAST: Final = 2**50
-"""Numbers begin here, above any backlog that somebody makes; Lua counts exactly up to `STOP`."""
+"""Smallest number, above the size of any real backlog. All are below `STOP`, up to which Lua counts exactly."""
 
 STOP: Final = 2**53
 
@@ -24,9 +24,9 @@ _MOST_BYTES: Final = 32
 
 
 def begin(data_directory: Path) -> int:
-    """Return the number for a server that is about to start; only the lock's holder may ask.
+    """Return the number for a server that is about to start; only the holder of the directory's lock may call this.
 
-    The note of it is gone, on the disk too, before anything can be written: it comes back with an end in order.
+    The noted number is removed, also from the disk, before the server can write; `note_end` notes it again.
 
     Raises:
         OSError: The directory cannot be written.
@@ -47,7 +47,7 @@ def begin(data_directory: Path) -> int:
 
 
 def note_end(data_directory: Path, number: int) -> None:
-    """Note that the server of a number ended in order; where that cannot be noted, the next start draws a new one."""
+    """Note the number of a server after its orderly shutdown. If that fails, the next start draws a new one."""
     draft = data_directory / f"{_FILE}.draft"
     try:
         draft.write_text(str(number), "ascii")

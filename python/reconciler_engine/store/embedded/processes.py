@@ -1,4 +1,4 @@
-"""Other processes of this machine."""
+"""Processes of this machine."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 
 
 def is_there(pid: int) -> bool:
-    """Whether some process has this id; an id may have been given away again."""
+    """Whether a process has this id, which may have been reused."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        # It is there, and somebody else's.
+        # The process exists and belongs to another user.
         return True
     return True

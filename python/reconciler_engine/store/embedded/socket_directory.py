@@ -1,4 +1,4 @@
-"""The private directory of the server's socket: short, ours alone, and gone with the server."""
+"""The private directory of the server's socket: its path is short, and it is removed after the server has ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Final
 
 from reconciler_engine.errors import ConfigError
 
-# Bytes of a unix socket's path, the closing zero excluded: 108 on Linux, 104 on macOS and the BSDs.
+# Most bytes of a unix socket's path: 108 on Linux, 104 on macOS and the BSDs, less 1 for the closing zero.
 MAX_SOCKET_PATH: Final = 107 if sys.platform == "linux" else 103
 
 _NAME_FILE: Final = "socket"
@@ -23,15 +23,15 @@ _NAME: Final = re.compile(r"[0-9a-f]{16}")
 
 
 def socket_directory(data_directory: Path, roots: Sequence[Path] | None = None) -> Path:
-    """Make, or find again, the private directory for the socket of a data directory, which exists.
+    """Make the private directory for the socket of an existing data directory, or find it again.
 
-    It is made in the first of `roots` that is a directory; by default the user's runtime directory, then /tmp: both
-    short, since a data directory's own path may be too long for a socket. A second start meets it again: in a root of
-    our own it is named by a hash of the data directory's real path. Where others can make directories too, its name is
-    drawn at random and kept in the data directory; should somebody have taken it since, another one is drawn.
+    It is made in the first of `roots` that is a directory; by default the user's runtime directory, then /tmp. Both
+    have short paths, while that of the data directory may be too long for a socket. Each start finds it again: in a
+    root that only this user can write, its name is a hash of the data directory's real path. In other roots, its name
+    is drawn at random and kept in the data directory; if another user has taken the name, a new one is drawn.
 
     Raises:
-        ConfigError: The directory in a root of our own is not ours alone, or its path is too long for a socket.
+        ConfigError: No root exists, the directory is not private, or its path is too long for a socket.
         OSError: It cannot be made.
     """
     uid = os.geteuid()
@@ -43,7 +43,7 @@ def socket_directory(data_directory: Path, roots: Sequence[Path] | None = None) 
     hashed = root / f"reconciler-engine-{uid}-{digest}"
     if _is_private(root, uid):
         return _make(hashed, uid)
-    # An engine of before has left it there.
+    # An engine of an earlier version may have left it there.
     remove_socket_directory(hashed)
     kept = data_directory / _NAME_FILE
     try:
@@ -58,7 +58,7 @@ def socket_path(directory: Path) -> Path:
 
 
 def remove_socket_directory(directory: Path) -> None:
-    """Remove the directory of a server that is gone, where there is one and it is ours."""
+    """Remove the directory of a server that has ended, if it exists and only this user can write in it."""
     with suppress(OSError):
         if _is_private(directory, os.geteuid()):
             socket_path(directory).unlink(missing_ok=True)
@@ -67,7 +67,7 @@ def remove_socket_directory(directory: Path) -> None:
 
 def _default_roots(uid: int) -> tuple[Path, ...]:
     runtime = Path("/run/user") / str(uid)
-    # S108: the name in there is drawn at random, and cannot be taken over under the sticky bit.
+    # S108: the name in it is drawn at random, and its sticky bit keeps others from replacing the directory.
     shared = Path("/tmp")  # noqa: S108
     return (runtime, shared) if os.access(runtime, os.W_OK) else (shared,)
 
@@ -80,7 +80,7 @@ def _read_name(kept: Path) -> str | None:
 
 
 def _draw_name(kept: Path) -> str:
-    """Draw a name, and keep it for the next start as far as the disk lets us."""
+    """Draw a name, and keep it for the next start if it can be written."""
     name = secrets.token_hex(8)
     with suppress(OSError):
         kept.unlink(missing_ok=True)
