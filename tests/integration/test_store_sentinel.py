@@ -60,7 +60,7 @@ async def test_a_server_that_is_no_primary_is_not_taken_for_one(watched):
     watched.primary.ask("REPLICAOF", "127.0.0.1", watched.replica.port)
     async with TrioRedis.from_url(watched.url) as client:
         with pytest.raises(
-            StoreUnavailable, match=f":{watched.primary.port}/0, the primary by its Sentinels, is a slave"
+            StoreUnavailable, match=f":{watched.primary.port}/0, named as primary by its Sentinels, is still a slave"
         ):
             await client.get("k")
 

@@ -123,7 +123,7 @@ async def test_a_private_authority_is_a_setting_and_a_failure_names_it(redis_url
             assert url_set is not None
             async with TrioRedis.from_url(url_set) as client:
                 if url_set == url:
-                    with pytest.raises(StoreError, match="set redis_ca_file where its authority is a private one"):
+                    with pytest.raises(StoreError, match="if its authority is a private one, set redis_ca_file"):
                         await client.ping()
                 else:
                     assert await client.ping()

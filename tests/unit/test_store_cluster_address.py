@@ -105,7 +105,7 @@ def test_announced_addresses_give_way_to_those_of_the_map(scheme):
         ("redis+cluster://h1?address_map=a", "'a' must be HOST:PORT=HOST:PORT or HOST=HOST"),
         ("redis+cluster://h1?address_map=a:1=b", "'a:1=b' must be"),
         ("redis+cluster://h1?address_map=a:1=b:70000", "'b:70000' is neither HOST:PORT nor HOST"),
-        ("redis+cluster://h1?address_map=a=b,a=c", "'a=c' gives an address that is given before"),
+        ("redis+cluster://h1?address_map=a=b,a=c", "'a=c' gives an announced address a second time"),
     ],
 )
 def test_refused_urls_are_not_repeated(url, fault):

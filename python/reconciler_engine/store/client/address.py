@@ -1,4 +1,4 @@
-"""Where a Redis is and how to log in: redis://, rediss:// and unix:// URLs."""
+"""Address and login of one Redis server, read from redis://, rediss:// and unix:// URLs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ENCODING_HINT: Final = "characters such as / ? # @ % in a user name or password
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """Certificates of a TLS connection; None means the system's authorities and no client certificate."""
+    """Certificate files of a TLS connection; by default the system's authorities and no client certificate."""
 
     ca_certs: str | None = None
     ca_path: str | None = None
@@ -32,10 +32,10 @@ class TlsFiles:
     key_password: str | None = field(default=None, repr=False)
 
     def context(self) -> ssl.SSLContext:
-        """Build a context that verifies the server's certificate and its name.
+        """Build a context that verifies the server's certificate and host name.
 
         Raises:
-            ValueError: A file is missing or holds no certificate; the message names the option and the file.
+            ValueError: A file cannot be read or used; the message names the options and the files.
         """
         try:
             context = ssl.create_default_context(cafile=self.ca_certs, capath=self.ca_path)
@@ -55,7 +55,7 @@ class TlsFiles:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One server and one database of it. `str()` gives a URL without user and password.
+    """Address of one database of one server. `str()` gives a URL without user and password.
 
     Attributes:
         host: Name or IP address; empty for a unix socket.
@@ -63,7 +63,7 @@ class Address:
         path: Path of the unix socket, or None for TCP.
         db: Number of the database.
         username: User of the server's ACL, or None for the default user.
-        password: None where the server asks for none; never in a repr.
+        password: Password, or None to connect without one; never in a repr.
         tls: Certificates of a rediss:// address, or None for a plain connection.
     """
 
@@ -82,16 +82,16 @@ class Address:
         `redis://[[user]:[password]@]host[:port][/db]`, `rediss://` the same over TLS,
         `unix://[[user]:[password]@]/path/to/socket[?db=n]`. Query options: db, username, password and, for rediss,
         ssl_ca_certs, ssl_ca_path, ssl_certfile, ssl_keyfile, ssl_password. The server's certificate is always
-        verified.
+        verified: ssl_cert_reqs may only be `required`.
 
         Raises:
-            ValueError: The message names the part and the allowed form; it never repeats the URL, which may hold a
-                password.
+            ValueError: A part is not allowed. The message names it and the allowed form, never the URL, which may hold
+                a password.
         """
         try:
             parts = urlsplit(url)
         except ValueError:
-            # From None: urlsplit's message repeats the part before the @.
+            # `from None`, since urlsplit's message repeats user and password.
             raise ValueError(f"redis_url: not a URL; {_ENCODING_HINT}") from None
         if parts.scheme not in {"redis", "rediss", "unix"}:
             raise ValueError("redis_url: scheme must be redis://, rediss:// or unix://")
@@ -131,7 +131,7 @@ def _options(parts: SplitResult) -> dict[str, str]:
     options: dict[str, str] = {}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name not in allowed:
-            # The name is not repeated either: a ? in a password makes its tail look like an option.
+            # The message does not repeat the name: after a ? in a password, the rest of it looks like an option.
             raise ValueError(
                 f"redis_url: unknown option in the query; {parts.scheme} allows {', '.join(allowed)}; {_ENCODING_HINT}"
             )
@@ -166,7 +166,7 @@ def _port(parts: SplitResult) -> int:
     try:
         port = parts.port
     except ValueError:
-        # From None: urlsplit's message repeats the text, which is part of a password if that holds a slash.
+        # `from None` below, since urlsplit's message repeats the text: part of a password if that holds a slash.
         port = 0
     if port == 0:
         raise ValueError(f"redis_url: port must be a number from 1 to 65535; {_ENCODING_HINT}") from None

@@ -1,4 +1,4 @@
-"""Lengths that a server announces: bounded before its reply is parsed, for the parser makes room for all it is told."""
+"""Limits on the lengths that replies announce, checked before parsing: the parser allocates room for them at once."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Final
 from reconciler_engine.errors import StoreError
 
 MOST_ELEMENTS: Final = 1_000_000
-"""Elements of one array, map or set of a reply; 8 MB of room. A scan's answers have 4,000."""
+"""Most elements of an array, map or set in a reply, for which the parser allocates 8 MB. A scan's reply has 4,000."""
 
-# An array, map, set, push message or attribute of seven digits or more, or of a sign that no length has.
+# Header of an array, map, set, push message or attribute whose length has seven or more digits or plus signs.
 _LARGE: Final = re.compile(rb"[*%~>|][+0-9]{7,}")
 _HEADER_BYTES: Final = 32
 _AGGREGATES: Final = frozenset(b"*%~>|")
@@ -18,10 +18,10 @@ _BLOBS: Final = frozenset(b"$!=")
 
 
 class AnnouncedLengths:
-    """Checks the lengths that replies announce, as their bytes arrive; starts at the beginning of a reply.
+    """Checks the lengths that replies announce, while their bytes arrive. The first bytes must begin a reply.
 
-    A search for bytes that look like a large length costs next to nothing. The text of a cache member may look so, too:
-    a match proves nothing, and the replies are then parsed header by header from their beginning.
+    A cheap search looks for bytes that resemble a large length. The text of a cache member may resemble one, too. So
+    after a match, the replies are examined header by header, from their beginning.
     """
 
     def __init__(self) -> None:
@@ -32,10 +32,10 @@ class AnnouncedLengths:
         self._tail = b""
 
     def check(self, data: bytes) -> None:
-        """Take the next bytes.
+        """Check the next bytes.
 
         Raises:
-            StoreError: They announce more than `MOST_ELEMENTS` in one piece.
+            StoreError: They announce an array, map or set of more than `MOST_ELEMENTS` elements.
         """
         if self._follows:
             self._follow(data)
@@ -48,7 +48,7 @@ class AnnouncedLengths:
         self._tail = data[-_HEADER_BYTES:]
 
     def _follow(self, data: bytes) -> None:
-        """Go from header to header; `_skip` bytes of a blob, and a header that is cut, are left for the next bytes."""
+        """Check each header. Keep an incomplete one in `_rest`, and in `_skip` how many bytes of a blob are to come."""
         data = self._rest + data
         at = self._skip
         while at < len(data):

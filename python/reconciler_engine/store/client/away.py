@@ -1,4 +1,4 @@
-"""Nodes of a cluster that are away, and since when: a failover is waited for, a longer outage fails its keys alone."""
+"""Absences of a cluster's nodes: a failover is waited out, and a longer outage fails only the keys of its node."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reconciler_engine.errors import NodeAway, NodeUnavailable, StoreError, Stor
 from reconciler_engine.store.client.cluster_address import Place
 
 FAILOVER_S: Final = 20.0
-"""A node that is away for longer has no successor soon: a cluster's own timeout is 15 s unless it is set."""
+"""Absence after which a failover is not expected soon (s); `cluster-node-timeout` is 15 s by default."""
 
 _TRY_EVERY_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 5.0
@@ -26,7 +26,7 @@ class _Absence:
 
 
 class Away:
-    """The nodes that do not serve, and the slots that none does. It is bounded by both."""
+    """The nodes that do not serve, and the slots that no node serves; at most one record for each."""
 
     def __init__(self) -> None:
         self._absences: dict[Place | int, _Absence] = {}
@@ -38,17 +38,18 @@ class Away:
         return bool(self._absences)
 
     def note(self, where: Place | int, error: StoreError, *, in_vain_s: float = 0.0) -> StoreError:
-        """Note why a node, or a slot, does not serve; return a `NodeUnavailable`, once that has lasted a `NodeAway`.
+        """Record why a node or a slot does not serve, and return the error to raise for it.
 
-        An error that is none of a server's being away is returned as it is. A node that was waited for in vain, for so
-        many seconds, is not tried again for as long: each caller would be held up by it.
+        That is a `NodeUnavailable`, or a `NodeAway` once the absence has lasted `FAILOVER_S`. Any error other than a
+        StoreUnavailable is returned unchanged and not recorded. `in_vain_s` is how long the caller waited for a silent
+        node. From 1 s on, the node is not tried again for as long (at most 5 s): each caller would be held up by it.
         """
         if not isinstance(error, StoreUnavailable):
             return error
         now = trio.current_time()
         absence = self._absences.get(where)
         if absence is None or now > absence.try_at + FAILOVER_S:
-            # Nobody has tried it since: it may have been back.
+            # It was not tried for longer than a failover, and may have served meanwhile: a new absence begins.
             absence = self._absences[where] = _Absence(now, now, error)
         absence.error = error
         absence.is_silent = in_vain_s >= _TRY_EVERY_S
@@ -56,11 +57,14 @@ class Away:
         return self._judged(absence)
 
     def served(self, where: Place | int) -> None:
-        """Note that a node, or a slot, serves."""
+        """Record that a node or a slot serves."""
         self._absences.pop(where, None)
 
     def refusal(self, where: Place | int) -> StoreError | None:
-        """Return why a node is not to be tried now; one that is silent or long away is tried now and then."""
+        """Return the error to raise instead of trying a node now, or None if it may be tried.
+
+        A node that is silent, or has been away for `FAILOVER_S`, may be tried by one caller every 1 to 5 s.
+        """
         absence = self._absences.get(where)
         if absence is None:
             return None
@@ -71,7 +75,7 @@ class Away:
         return self._judged(absence)
 
     def keep(self, places: set[Place]) -> None:
-        """Forget nodes that have left the cluster."""
+        """Forget nodes that have left the cluster, which are not among `places`."""
         for where in [where for where in self._absences if isinstance(where, tuple) and where not in places]:
             del self._absences[where]
 

@@ -1,4 +1,4 @@
-"""A cluster: each command goes to the node that has its slot, and a node that is away is an outage of its slots."""
+"""Client of a Redis Cluster: each command goes to the node of its slot, and a failed node fails only its own slots."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from reconciler_engine.store.client.slots import (
 )
 
 REFRESH_EVERY_S: Final = 1.0
-"""A map that may be outdated is asked for so often at most; MOVED puts its slot right at once."""
+"""Shortest interval between two requests for a slot map that may be outdated (s). MOVED corrects its slot at once."""
 
 _MAP_TIMEOUT_S: Final = 2.0
 _MOST_REDIRECTIONS: Final = 5
 TRY_AGAIN_S: Final = 0.05
-"""Pause before commands of two keys are sent again, of which a slot that moves has brought one."""
+"""Pause before commands for a slot under migration are sent again (s)."""
 
 
 @dataclass
@@ -56,10 +56,10 @@ class _Batch:
 
 
 class Cluster:
-    """The nodes of a cluster, each with connections of its own, and the map of its slots."""
+    """The nodes of a cluster, each with its own connections, and the slot map."""
 
     def __init__(self, address: ClusterAddress, max_connections: int, max_blocking: int) -> None:
-        """Make a cluster; the map is asked for on use. Raises: ValueError where certificates cannot be used."""
+        """Make a cluster; the slot map is requested on first use. Raises: ValueError if certificates cannot be used."""
         self._address = address
         self._limits = (max_connections, max_blocking)
         self._nodes: dict[Place, Node] = {}
@@ -74,19 +74,19 @@ class Cluster:
             self._node(seed)
 
     def close(self) -> None:
-        """Close every connection; exchanges under way raise StoreUnavailable, later ones too."""
+        """Close every connection. Exchanges under way and later ones raise StoreUnavailable."""
         self._closed = True
         for node in self._nodes.values():
             node.close()
 
     def renew(self) -> None:
-        """Use no connection any more that is open now, and the map of slots neither."""
+        """Stop reusing the connections that are open now, and mark the slot map as outdated."""
         self._is_stale = True
         for node in self._nodes.values():
             node.renew()
 
     async def split(self, keys: Sequence[str | bytes]) -> list[list[int]]:
-        """Return the indexes of keys in parts, each of one node's."""
+        """Return the indexes of keys, grouped by node."""
         await self._keep_map(trio.current_time() + _MAP_TIMEOUT_S)
         parts = defaultdict[Place | None, list[int]](list)
         for index, key in enumerate(keys):
@@ -94,7 +94,7 @@ class Cluster:
         return [*parts.values()]
 
     async def open(self, bound_s: float) -> Connection:
-        """Open a connection to any node, which is the caller's. Raises: as that of a node."""
+        """Open a connection to any node; the caller closes it. Raises: as `Node.open`."""
         await self._keep_map(trio.current_time() + bound_s)
         place, began = self._place_of(None), trio.current_time()
         try:
@@ -103,11 +103,11 @@ class Cluster:
             raise self._failure(place, error, began, bound_s) from error
 
     def owner_of(self, slot: int) -> Place | None:
-        """Return the node that has a slot by the map, which is to be known; None where none has it."""
+        """Return the node of a slot by the slot map, which must be known; None if no node has it."""
         return self._owners[slot]
 
     def slots_of(self, place: Place | None) -> list[tuple[int, int]]:
-        """Return first and last slots of the ranges that a node has by the map; of None those that no node has."""
+        """Return the slot ranges of a node as (first, last), both included; for None, the ranges without a node."""
         ranges = (
             [*slots] for owner, slots in groupby(range(len(self._owners)), self._owners.__getitem__) if owner == place
         )
@@ -116,13 +116,14 @@ class Cluster:
     async def exchange(
         self, commands: Sequence[Command], bound_s: float, keys: Sequence[str] = (), *, blocks_s: float | None = None
     ) -> list[Any]:
-        """Send commands to the nodes of their keys, side by side, and return their replies in order.
+        """Send commands to the nodes of their keys at the same time, and return their replies in order.
 
-        In place of a reply stands a StoreError where the command failed, or its node did. MOVED and ASK are followed;
-        TRYAGAIN is tried again within the bound.
+        A StoreError stands in place of a reply if the command or its node failed. MOVED and ASK redirects are followed;
+        after TRYAGAIN, a command is sent again. A command without a key is sent to another node if its node fails. All
+        of it takes at most `bound_s` seconds.
 
         Raises:
-            StoreError: No node carried out any of the commands, and one of them may serve again in a moment.
+            StoreError: No command was answered, and not all of them failed by a `NodeAway`.
         """
         batch = _Batch(commands, trio.current_time() + bound_s, blocks_s, [None] * len(commands))
         await self._keep_map(batch.deadline)
@@ -139,11 +140,11 @@ class Cluster:
     async def converse(
         self, batches: Iterable[tuple[bytes, int]], reader: ReplyReader, bound_s: float, key: str = ""
     ) -> None:
-        """Have a conversation, all of it about keys of one node: that of `key`. Redirections are the reader's to see.
+        """Send batches to the node of `key`, which must have all their keys; `reader` gets the redirects as replies.
 
         Raises:
-            StoreUnavailable: The replies did not all come.
-            StoreError: The replies are not of the shape that the reader takes.
+            StoreUnavailable: Not all replies came.
+            StoreError: The replies do not have the shape that `reader` expects.
         """
         await self._keep_map(trio.current_time() + bound_s)
         place, began = self._place_of(slot_of(key)), trio.current_time()
@@ -161,7 +162,7 @@ class Cluster:
             except StoreError as error:
                 self._fail(batch, unit, error)
         if len(parts) == 1:
-            # The most frequent case spares a nursery.
+            # The most frequent case needs no nursery.
             for place, part in parts.items():
                 await self._send(batch, place, part)
         elif parts:
@@ -173,7 +174,7 @@ class Cluster:
             await trio.sleep(TRY_AGAIN_S)
 
     async def _send(self, batch: _Batch, place: Place, units: Sequence[Unit]) -> None:
-        """Send one node its part, and sort the results: replies, failures, and units to be sent again."""
+        """Send a node its units, and record their replies, their failures and the units to send again."""
         commands: list[Command] = []
         for unit in units:
             commands += [("ASKING",)] if unit.asked else []
@@ -185,7 +186,7 @@ class Cluster:
             failure = self._failure(place, error, began, left_s)
             for unit in units:
                 if unit.slot is None and not error.code and batch.redirections < _MOST_REDIRECTIONS and batch.left_s:
-                    # Any other node does as well.
+                    # A command without a key may go to any other node.
                     batch.again.append(unit)
                 self._fail(batch, unit, failure)
             return
@@ -202,7 +203,10 @@ class Cluster:
             self._away.served(place)
 
     def _sort(self, batch: _Batch, place: Place, unit: Unit, replies: Sequence[Any]) -> bool:
-        """Follow a node's reply to a unit; return whether it was carried out."""
+        """Return whether a node carried out a unit.
+
+        If not, follow its redirect, or record that the node or the slot does not serve.
+        """
         refusal = next((reply for reply in replies if _is_turned_away(reply)), None)
         if refusal is None:
             if self._away and unit.slot is not None:
@@ -219,7 +223,7 @@ class Cluster:
                 unit.asked = told.place
             batch.again.append(unit)
         else:
-            # A slot between two nodes, or a node that is going. A unit that no node carried out may be tried again.
+            # The slot is being migrated, or the node does not serve. A unit that was not carried out may be sent again.
             is_on_its_way = unit.slot is not None and refusal.code in {"ASK", "MOVED", "TRYAGAIN"}
             where = unit.slot if is_on_its_way else None
             error = self._away.note(place if where is None else where, error)
@@ -234,16 +238,16 @@ class Cluster:
             batch.replies[index] = batch.failures[index] = error
 
     def _failure(self, place: Place, error: StoreError, began: float, bound_s: float) -> StoreError:
-        """Note why a node that was asked since `began`, for `bound_s` at most, did not answer."""
+        """Record why a node, asked at `began` for at most `bound_s` seconds, did not answer; return the error."""
         self._is_stale = True
         waited_s = trio.current_time() - began
         return self._away.note(place, error, in_vain_s=waited_s if waited_s >= bound_s else 0.0)
 
     def _place_of(self, slot: int | None) -> Place:
-        """Return the node of a slot; of no slot, any that serves.
+        """Return the node of a slot; for None, any node, if possible one that serves.
 
         Raises:
-            StoreUnavailable: No node has it, or its node has been away for long.
+            StoreUnavailable: No node has the slot, or its node must not be tried now (see `Away.refusal`).
         """
         if slot is None:
             places = dict.fromkeys(one.nodes[0] for one in self.ranges)
@@ -270,16 +274,16 @@ class Cluster:
         return node
 
     async def _is_replaced(self, place: Place) -> bool:
-        """Whether a silent node has no slots by a map of now."""
+        """Refresh the slot map; return whether a silent node has no slots in it any more."""
         self._is_stale = True
         await self._keep_map(trio.current_time() + _MAP_TIMEOUT_S)
         return all(one.nodes[0] != place for one in self.ranges)
 
     async def _keep_map(self, deadline: float) -> None:
-        """Ask for the map where there is none, or it may be outdated.
+        """Request the slot map if there is none, or if it may be outdated.
 
         Raises:
-            StoreError: There is none, and no node told.
+            StoreError: There is no slot map, and no node sent one.
         """
         if self._owners and (not self._is_stale or self._refreshing.locked() or trio.current_time() < self._refresh_at):
             return
@@ -288,7 +292,7 @@ class Cluster:
                 if not self._owners or self._is_stale:
                     await self._refresh()
         if not self._owners:
-            raise StoreUnavailable(f"{self._address} did not tell its slots in time")
+            raise StoreUnavailable(f"{self._address} did not send its slot map in time")
 
     async def _refresh(self) -> None:
         self._refresh_at = trio.current_time() + REFRESH_EVERY_S
@@ -309,7 +313,7 @@ class Cluster:
         stay = {place for one in ranges for place in one.nodes} | {*self._address.seeds}
         self._away.keep(stay)
         for place in self._nodes.keys() - stay:
-            # Closed as they come back: some may be under way.
+            # Its connections in use are closed when they come back.
             self._nodes.pop(place).renew()
 
     async def _ask_map(self, place: Place) -> list[SlotRange]:
@@ -321,7 +325,7 @@ class Cluster:
             raise reply
         ranges = read_slot_ranges(reply, place)
         if not any(one.nodes for one in ranges):
-            raise StoreUnavailable(f"{self._address.reached(place)} knows of no slots")
+            raise StoreUnavailable(f"{self._address.reached(place)} sent an empty slot map")
         return ranges
 
 

@@ -1,4 +1,4 @@
-"""Where a cluster, or a primary behind Sentinels, is: `redis+cluster://` and `redis+sentinel://` URLs."""
+"""Addresses of a cluster or of a primary behind Sentinels, read from redis+cluster:// and redis+sentinel:// URLs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Place = tuple[str, int]
 """Host and port, as a cluster or a Sentinel announces them."""
 
 AddressMap = Mapping[tuple[str, int | None], tuple[str, int | None]]
-"""Host and port to use in place of announced ones; a host without a port stands for all its ports."""
+"""Announced host and port, mapped to those to connect to. Port None stands for all ports of the host."""
 
 _PLAIN: Final = {
     "redis+cluster": "redis",
@@ -35,11 +35,11 @@ _MOST_PORT: Final = 65_535
 
 @dataclass(frozen=True, slots=True)
 class _Announced:
-    """Servers whose addresses others announce.
+    """Servers whose addresses are announced by the nodes of a cluster or by Sentinels.
 
     Attributes:
-        server: Login, certificates and database of each; its host is nobody's.
-        mapped: Addresses to use in place of announced ones.
+        server: Login, certificates and database of each server; host and port are not used.
+        mapped: Addresses to connect to in place of announced ones.
     """
 
     server: Address
@@ -47,7 +47,7 @@ class _Announced:
 
     @property
     def password(self) -> str | None:
-        """Password of each; None where they ask for none."""
+        """Password of each server, or None to connect without one."""
         return self.server.password
 
     @property
@@ -56,16 +56,16 @@ class _Announced:
         return self.server.tls
 
     def reached(self, place: Place) -> Address:
-        """Return where an announced server is reached."""
+        """Return the address at which to reach an announced server."""
         return _reached(self.server, place, self.mapped)
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterAddress(_Announced):
-    """Some nodes of a cluster, which name the others. `str()` gives a URL without user and password.
+    """Address of a cluster: some of its nodes, which name the others. `str()` gives a URL without user and password.
 
     Attributes:
-        seeds: Nodes to ask first.
+        seeds: Nodes to ask for the first slot map.
     """
 
     seeds: tuple[Place, ...]
@@ -76,11 +76,11 @@ class ClusterAddress(_Announced):
 
 @dataclass(frozen=True, slots=True)
 class SentinelAddress(_Announced):
-    """Sentinels that name a service's primary. `str()` gives a URL without users and passwords.
+    """Address of a primary that Sentinels name. `str()` gives a URL without users and passwords.
 
     Attributes:
-        sentinels: Addresses of the Sentinels, with the login that is theirs.
-        service: Name that they know the primary by.
+        sentinels: Addresses of the Sentinels, with their own login.
+        service: The Sentinels' name for the primary.
     """
 
     sentinels: tuple[Address, ...]
@@ -96,11 +96,12 @@ def parse_address(url: str) -> Address | ClusterAddress | SentinelAddress:
 
     `redis+cluster://[[user]:[password]@]host[:port],host[:port]`,
     `redis+sentinel://[[user]:[password]@]host[:port],host[:port]/service[/db]`, and `rediss+...` the same over TLS.
-    Query options beside those of `rediss://`: address_map, pairs as in `parse_address_map` with commas between them;
-    of Sentinels sentinel_username and sentinel_password, which are theirs alone.
+    Further query options: address_map, pairs as in `parse_address_map` separated by commas; with Sentinels also
+    sentinel_username and sentinel_password, the login at the Sentinels.
 
     Raises:
-        ValueError: The message names the part and the allowed form, never the URL, which may hold a password.
+        ValueError: A part is not allowed. The message names it and the allowed form, never the URL, which may hold a
+            password.
     """
     scheme = url.partition("://")[0]
     if scheme not in SCHEMES:
@@ -118,7 +119,7 @@ def parse_address(url: str) -> Address | ClusterAddress | SentinelAddress:
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     mapped = parse_address_map([pair for pair in options.pop("address_map", "").split(",") if pair])
     theirs = [options.pop(name, "") for name in ("sentinel_username", "sentinel_password")]
-    # A fragment is refused there, too.
+    # Pass a fragment on: `Address.parse` refuses it.
     rest = urlencode(options) + ("#" if "#" in url else "")
     plain = _PLAIN[scheme]
     if scheme.endswith("cluster"):
@@ -141,7 +142,7 @@ def parse_address_map(pairs: Sequence[str]) -> AddressMap:
     """Read pairs `ANNOUNCED=REACHED`: both sides HOST:PORT, or both a HOST that stands for all its ports.
 
     Raises:
-        ValueError: One is another text, or announced twice; the message says which.
+        ValueError: A pair has another form, or an address is announced twice; the message quotes the pair.
     """
     mapped: dict[tuple[str, int | None], tuple[str, int | None]] = {}
     for pair in pairs:
@@ -149,7 +150,7 @@ def parse_address_map(pairs: Sequence[str]) -> AddressMap:
         if len(sides) != len(("announced", "reached")) or (sides[0][1] is None) != (sides[1][1] is None):
             raise ValueError(f"address map: {pair!r} must be HOST:PORT=HOST:PORT or HOST=HOST")
         if sides[0] in mapped:
-            raise ValueError(f"address map: {pair!r} gives an address that is given before")
+            raise ValueError(f"address map: {pair!r} gives an announced address a second time")
         mapped[sides[0]] = sides[1]
     return mapped
 
@@ -162,7 +163,7 @@ def _side(text: str) -> tuple[str, int | None]:
 
 
 def _service(parts: SplitResult) -> tuple[str, str]:
-    """Return the service and the database that a path names."""
+    """Return the service and the database in the path of a URL."""
     service, *database = parts.path.strip("/").split("/")
     if not service or len(database) > 1:
         raise ValueError("redis_url: Sentinels need the name of a service: redis+sentinel://host:26379/SERVICE/DB")

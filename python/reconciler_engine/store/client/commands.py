@@ -1,4 +1,4 @@
-"""Facts about commands that a client needs: does it wait, does it leave traces, which keys does it name."""
+"""Properties of commands: how long they block, whether they change the connection, and which keys they name."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Final
 
 from reconciler_engine.steps import Command
 
-# Longest wait one command may ask of the server: a caller that waits longer asks again.
+# Longest time that one command may block (s). To wait longer, a caller sends it again.
 MAX_BLOCK_S: Final = 60.0
 
-# Their effect outlives them on the connection, which another task uses next.
+# Commands that change the state of the connection, which another task uses next.
 _LASTING: Final = frozenset(
     {
         "ASKING",
@@ -27,7 +27,7 @@ _LASTING: Final = frozenset(
     }
     | {"SSUBSCRIBE", "SUBSCRIBE", "SYNC", "WATCH", "CLIENT REPLY", "CLIENT TRACKING"}
 )
-# Where a command's keys are: nowhere; after their number, which stands at this place; after a second word.
+# Commands without keys.
 _KEYLESS: Final = frozenset(
     {
         *("ACL", "ASKING", "AUTH", "CLIENT", "CLUSTER", "COMMAND", "CONFIG", "DBSIZE", "DEBUG", "DISCARD", "ECHO"),
@@ -36,10 +36,12 @@ _KEYLESS: Final = frozenset(
         *("SUBSCRIBE", "TIME", "UNSUBSCRIBE", "WAIT", "WAITAOF"),
     }
 )
+# Index of the number of keys, after which the keys follow.
 _COUNTED: Final = {
     **dict.fromkeys(("EVAL", "EVALSHA", "EVAL_RO", "EVALSHA_RO", "FCALL", "FCALL_RO", "BLMPOP", "BZMPOP"), 2),
     **dict.fromkeys(("LMPOP", "ZMPOP", "SINTERCARD", "ZINTERCARD", "ZINTER", "ZUNION", "ZDIFF"), 1),
 }
+# Commands whose key follows a subcommand.
 _AFTER_SUBCOMMAND: Final = frozenset({"MEMORY", "OBJECT", "XGROUP", "XINFO"})
 
 _TRANSACTION_ENDS: Final = frozenset({"EXEC", "DISCARD"})
@@ -47,7 +49,7 @@ _TRANSACTION: Final = _TRANSACTION_ENDS | {"MULTI"}
 
 
 def check_single(command: Command) -> None:
-    """Refuse a command that cannot go alone over a shared connection.
+    """Check that a command may be sent alone over a shared connection.
 
     Raises:
         ValueError: It changes the connection for its next user, or is a part of a transaction.
@@ -59,12 +61,13 @@ def check_single(command: Command) -> None:
 
 
 def check_batch(commands: Sequence[Command]) -> None:
-    """Refuse a batch that would block, or leave the connection changed for its next user.
+    """Check that a batch neither blocks nor changes the connection for its next user.
 
     Raises:
-        ValueError: As said; or a MULTI and its EXEC or DISCARD are not both in the batch.
+        ValueError: A command blocks or changes the connection, or a MULTI and its EXEC or DISCARD are not both in the
+            batch.
     """
-    # By first words: a batch is long and has few of them.
+    # Check each distinct first word once: a batch is long and has few of them.
     words = {command[0] for command in commands}
     names = {text_of(word).upper() for word in words}
     for name in names:
@@ -79,10 +82,10 @@ def check_batch(commands: Sequence[Command]) -> None:
 
 
 def block_s(command: Command) -> float | None:
-    """Return how many seconds `command` lets the server wait; None if it answers at once.
+    """Return the longest time that `command` may block (s); None if the server answers at once.
 
     Raises:
-        ValueError: It would wait without end, or longer than MAX_BLOCK_S.
+        ValueError: It would block forever, or longer than MAX_BLOCK_S.
     """
     read = _WAITS.get(text_of(command[0]).upper())
     seconds = None if read is None else read(command)
@@ -95,7 +98,7 @@ def block_s(command: Command) -> float | None:
 
 
 def keys_of(command: Command) -> Sequence[str | float | bytes]:
-    """Return the keys that a command names: all of a script's or a stream read's, else the first; none of some."""
+    """Return a command's keys: all if it counts them or reads streams, else only the first; empty if it has none."""
     words = text_of(command[0]).upper().split()
     name = words[0]
     if name in _KEYLESS:
@@ -136,7 +139,7 @@ def _name(command: Command) -> str:
 
 
 def text_of(argument: str | float | bytes) -> str:
-    """Return an argument as people read it."""
+    """Return an argument as text; bytes that are not UTF-8 become replacement characters."""
     return argument.decode("utf-8", "replace") if isinstance(argument, bytes) else str(argument)
 
 

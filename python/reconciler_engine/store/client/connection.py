@@ -1,4 +1,4 @@
-"""How to speak to one server: commands out, replies in, over one connection."""
+"""One connection to a server: sends packed commands and reads their replies."""
 
 from __future__ import annotations
 
@@ -23,30 +23,34 @@ from reconciler_engine.store.client.redis_py import reply_error
 # Name of our connections in CLIENT LIST.
 CLIENT_NAME: Final = "reconciler-engine"
 
-# Most bytes one exchange may bring: a scan's 2,000 members are 0.3 MB, an INFO is 10 kB.
+# Most bytes of the replies to one exchange. The 2,000 members of a scan are 0.3 MB, an INFO is 10 kB.
 MAX_REPLY_BYTES: Final = 256 * 1024 * 1024
 
-# Batches of a conversation that the server may hold: it works on one while we read the one before.
+# Most batches that may be unanswered: the server works on one while the replies to the one before are read.
 _UNDER_WAY: Final = 2
 
 _NOT_ENOUGH: Final = object()
 
-# The role of a server is looked at with a command that goes out anyway, for the first time after a second: a primary
-# behind a name or a virtual address may be demoted, and stays on the line.
+# Times after which an exchange also asks for the server's role (s): after connecting, and after the last time. A
+# primary behind a host name or a virtual address may be demoted and keep its connections open.
 _FIRST_LOOK_S: Final = 1.0
 _LOOK_EVERY_S: Final = 3.0
 _ROLE: Final = re.compile(rb"^role:(\w+)", re.MULTILINE)
 
-# Errors of a link when the other end is gone, or closed by another task.
+# Errors of a link whose other end is gone, or that another task has closed.
 _BROKEN: Final = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """How long a connection may be silent before a new one is tried.
+    """Limit on the silence of a connection, after which a new connection is tried.
 
-    A server carries commands out as they come: one that answers a new connection has nothing more to say on the old.
-    `answers_anew` says whether it does, or whether another server has its slots.
+    A server carries out commands in the order of their arrival. Once it answers on a new connection, no reply is to be
+    expected on the old one.
+
+    Attributes:
+        after_s: Time without a byte (s).
+        answers_anew: Tells whether the server answers on a new connection or was replaced by another server.
     """
 
     after_s: float
@@ -54,14 +58,14 @@ class Silence:
 
 
 class ReplyReader(Protocol):
-    """Understands replies from their bytes."""
+    """Parses replies."""
 
     def feed(self, data: bytes | memoryview, /) -> int:
-        """Take bytes; return how many replies are complete so far. Raises ValueError where they are none."""
+        """Parse bytes; return how many replies are complete so far. Raises: ValueError if they are not such replies."""
 
 
 def pack(command: Command) -> bytes:
-    """Encode a command; a name of two words (`SCRIPT LOAD`, as redis-py writes it) is sent as two.
+    """Encode a command; a name of two words (`SCRIPT LOAD`, as redis-py writes it) is sent as two arguments.
 
     Raises:
         TypeError: An argument is not str, int, float or bytes; the message names its index, not its value.
@@ -70,7 +74,7 @@ def pack(command: Command) -> bytes:
     if isinstance(name, str) and " " in name:
         command = (*name.split(), *command[1:])
     try:
-        # hiredis' stub asks for a tuple of one exact union; any mix of these goes.
+        # hiredis' stub asks for a tuple of one exact union type, but takes any mix of its types.
         packed: bytes = hiredis.pack_command(cast("Any", tuple(command)))
     except TypeError:
         for index, argument in enumerate(command):
@@ -87,9 +91,9 @@ _LOOK: Final = pack(("INFO", "replication"))
 
 
 class Connection:
-    """One connection; used by one task at a time. Its owner closes it.
+    """A connection to a server, used by one task at a time. Its owner closes it.
 
-    After a failed or cancelled `exchange` the next bytes may belong to the old command: close it, never use it again.
+    After a failed or cancelled `exchange`, close the connection: its next bytes may belong to the old commands.
     """
 
     def __init__(self, link: Link, address: Address) -> None:
@@ -100,27 +104,27 @@ class Connection:
         self._look_at = trio.current_time() + _FIRST_LOOK_S
         self._role: bytes | None = None
         self.has_moved = False
-        # It copies; the stub does not say that any buffer goes.
+        # `feed` copies its input, and takes any buffer although the stub does not say so.
         self._feed = cast("Callable[[bytes | memoryview], None]", self._reader.feed)
 
     def is_fresh(self) -> bool:
-        """Whether the server still holds the other end and owes nothing: asked before a command is sent."""
+        """Whether the server has not closed the connection nor sent unread bytes; asked before a command is sent."""
         return not self._reader.has_data() and self._link.is_quiet()
 
     def close(self) -> None:
-        """Close at once; harmless when closed already."""
+        """Close at once; do nothing if already closed."""
         self._link.close()
 
     async def exchange(self, payload: bytes, replies: int, silence: Silence | None = None) -> list[Any]:
         """Send packed commands in one write and read `replies` replies.
 
-        Replies are hiredis' values: bytes, int, None, list, or a StoreError for an error reply. `has_moved` says then
-        whether the server's role is another one than before.
+        Replies are hiredis' values: bytes, int, None, list, or a StoreError for an error reply. If the server's role
+        has changed, `has_moved` is True afterwards.
 
         Raises:
-            StoreUnavailable: The connection broke, or is silent where a new one is answered; whether the commands took
-                effect is unknown.
-            StoreError: The peer does not speak Redis' protocol, or answers beyond MAX_REPLY_BYTES.
+            StoreUnavailable: The connection broke, or is silent while a new one is answered. It is unknown whether the
+                commands took effect.
+            StoreError: The peer does not speak RESP, or its replies exceed MAX_REPLY_BYTES.
         """
         looks = trio.current_time() >= self._look_at
         try:
@@ -136,11 +140,11 @@ class Connection:
         return answers
 
     async def hear(self) -> None:
-        """Wait for a reply that nobody asked for, and drop all that came with it.
+        """Wait for a message that the server sends unasked; drop it and all that came with it.
 
         Raises:
             StoreUnavailable: The connection broke.
-            StoreError: The peer does not speak Redis' protocol.
+            StoreError: The peer does not speak RESP.
         """
         try:
             await self._read(1)
@@ -150,7 +154,7 @@ class Connection:
             raise self._broken(error) from error
 
     def _note_role(self, answer: object) -> None:
-        """Take note of the server's role; one that does not tell it, or may not, is not asked again."""
+        """Record the server's role from a reply to INFO. If the reply has none, do not ask again."""
         found = _ROLE.search(answer) if isinstance(answer, bytes) else None
         if found is None:
             self._look_at = math.inf
@@ -163,12 +167,12 @@ class Connection:
         return StoreUnavailable(f"connection to {self._address} broke: {_reason(error)}")
 
     async def _last_words(self) -> StoreUnavailable | None:
-        """Return why the server hung up before it was asked, if it said so: beyond maxclients it does."""
+        """Return the error that the server sent before it closed the connection, as beyond maxclients; else None."""
         try:
             try:
                 heard = await self._link.receive()
             except ConnectionResetError:
-                # The kernel tells of the reset first and hands out the bytes before it next.
+                # The kernel reports the reset first, and at the next read returns the bytes that came before it.
                 heard = await self._link.receive()
             self._feed(heard)
             words = self._reader.gets()
@@ -179,18 +183,17 @@ class Connection:
     async def converse(
         self, batches: Iterable[tuple[bytes, int]], reader: ReplyReader, progress: Callable[[], None], silence: Silence
     ) -> None:
-        """Send batches, the next one while the replies to the one before are read; return when all is read.
+        """Send batches, at most two of them unanswered at a time, and have `reader` parse the replies.
 
         Args:
-            batches: Packed commands and their number, a batch each; the next is asked for when it can go out. The
-                server holds two of them at most.
-            reader: Understands the replies.
-            progress: Called whenever a batch has been answered.
+            batches: Packed commands and their number, for each batch; drawn one at a time, when it can be sent.
+            reader: Parser of the replies.
+            progress: Called after each batch whose replies are complete.
             silence: When to try a new connection.
 
         Raises:
             StoreUnavailable: As `exchange`.
-            StoreError: The replies are not of the shape that the reader takes, or exceed MAX_REPLY_BYTES a batch.
+            StoreError: The replies do not have the shape that `reader` expects, or exceed MAX_REPLY_BYTES for a batch.
         """
         marks: deque[int] = deque()
         sent = complete = 0
@@ -211,7 +214,7 @@ class Connection:
             raise StoreError(f"{self._address} gave {complete} answers to {sent} commands")
 
     async def _read_on(self, reader: ReplyReader, complete: int, until: int, silence: Silence) -> int:
-        """Read until that many replies are complete; return how many are."""
+        """Read until `until` replies of the conversation are complete, of which `complete` are; return how many are."""
         received = 0
         while complete < until:
             data = await self._receive(silence)
@@ -226,7 +229,7 @@ class Connection:
         return complete
 
     async def _receive(self, silence: Silence | None) -> bytes | memoryview:
-        """Wait for bytes; after a silence, give the connection up if nothing more can come."""
+        """Wait for bytes; after a silence, raise StoreUnavailable if a new connection is answered."""
         if silence is None:
             return await self._link.receive()
         while True:
@@ -241,14 +244,14 @@ class Connection:
         answers: list[Any] = []
         received = 0
         if not self._reader.has_data():
-            # Else the server said more than was asked for, and the next bytes belong to that.
+            # If bytes are left, the next ones continue a reply that has begun.
             self._lengths = AnnouncedLengths()
         while True:
             while len(answers) < replies:
                 try:
                     answer = gets()
                 except Exception as error:
-                    # The parser's own, or of a value that Python cannot make, such as a set of lists.
+                    # An error of the parser, or a reply that Python cannot represent, such as a set of lists.
                     raise StoreError(f"{self._address} does not answer in Redis' protocol: {error}") from error
                 if answer is _NOT_ENOUGH:
                     break
@@ -258,7 +261,7 @@ class Connection:
             data = await self._receive(silence)
             if not data:
                 if answers and isinstance(answers[0], StoreUnavailable):
-                    # It said why before it hung up.
+                    # The server sent an error before it closed the connection.
                     raise answers[0]
                 raise StoreUnavailable(f"{self._address} closed the connection")
             received += len(data)
@@ -272,21 +275,21 @@ class Connection:
 
 
 def _tls_failure(address: Address, error: ssl.SSLError) -> StoreError:
-    """Return the message about a failed handshake: the setting that cures it, where one does."""
+    """Return the error of a failed TLS handshake, which names the setting that cures it if there is one."""
     cure = ""
     if isinstance(error, ssl.SSLCertVerificationError):
-        cure = "; set redis_ca_file where its authority is a private one; redis_url must have the certificate's name"
+        cure = "; if its authority is a private one, set redis_ca_file; redis_url must have the certificate's host name"
     return StoreError(f"TLS with {address} failed: {error}{cure}")
 
 
 async def open_connection(address: Address, tls: ssl.SSLContext | None) -> Connection:
-    """Connect, log in, choose the database. Nothing stays open when this raises or is cancelled.
+    """Connect, log in and select the database. Nothing stays open when this raises or is cancelled.
 
     Raises:
-        StoreUnavailable: No connection came about, or the server cannot serve now (LOADING, maxclients).
-        StoreDenied: User or password is wrong, or one is needed.
+        StoreUnavailable: The server cannot be reached, or cannot serve now (LOADING, maxclients).
+        StoreDenied: User or password is wrong or missing.
         StoreRefused: The server has no such database.
-        StoreError: The certificate was refused, or the peer is not a Redis.
+        StoreError: The TLS handshake failed, or the peer does not speak RESP.
     """
     try:
         link = await open_link(address, tls)
@@ -321,7 +324,7 @@ async def _greet(connection: Connection, address: Address) -> None:
         if isinstance(answer, StoreError):
             raise answer
     named = answers[needed]
-    # The name is a courtesy: a user of the ACL without CLIENT goes on without it.
+    # The name is optional: an ACL user without the right to CLIENT goes on without it.
     if isinstance(named, StoreError) and named.code not in {"NOPERM", "ERR"}:
         raise named
 

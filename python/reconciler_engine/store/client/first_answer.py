@@ -1,4 +1,4 @@
-"""One answer of several servers, each of which may be down or cut off."""
+"""The first answer of several servers, any of which may be down or cut off."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ import trio
 from reconciler_engine.errors import StoreError, StoreUnavailable
 
 HEAD_START_S: Final = 0.25
-"""A server that has not answered by then is not waited for alone."""
+"""Time without an answer after which the next server is asked as well (s)."""
 
 _Place = TypeVar("_Place")
 _Answer = TypeVar("_Answer")
 
 
 async def first_answer(places: Iterable[_Place], ask: Callable[[_Place], Awaitable[_Answer]]) -> _Answer:
-    """Return the first answer; a place is asked once the one before it has failed or had `HEAD_START_S`.
+    """Ask places in order and return the first answer.
+
+    The next place is asked once the one before has failed, or after `HEAD_START_S`.
 
     Raises:
-        StoreUnavailable: None of them could be reached.
-        StoreError: None of them answered, and one said why: its words go before silence.
+        StoreUnavailable: All places were unavailable; the message joins their errors.
+        StoreError: No place answered, and one had another error than StoreUnavailable: the first such error.
     """
     answers: list[_Answer] = []
     errors: list[StoreError] = []

@@ -1,4 +1,4 @@
-"""One server, or the one that a Sentinel names: its connections, and exchanges over them."""
+"""Connections to one server, at a fixed address or named by Sentinels, and exchanges over them."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from reconciler_engine.store.client.pool import Pool
 from reconciler_engine.store.client.redis_py import has_moved
 
 _SILENT_S: Final = 1.0
-"""After so long without a byte, blocking not counted, a new connection is tried. The server behind a name or a virtual
-address may be cut off, and its successor answer there."""
+"""Silence after which a new connection is tried (s), added to the time that a command may block. The server behind a
+host name or a virtual address may be cut off while its successor answers there."""
 
 _PING: Final = pack(("PING",))
 
 
 class Door(Protocol):
-    """Opens connections to a server that has to be found first, or not."""
+    """Opens connections to a server, which may have to be found first."""
 
     async def open(self) -> Connection:
         """Connect. Raises: as `open_connection`."""
 
     async def has_moved(self) -> bool:
-        """Whether open connections lead to a server that is not the one to talk to any more, as far as is known."""
+        """Whether another server than that of the open connections is known to be the right one now."""
 
     def close(self) -> None:
         """Close the resources that the door itself holds open."""
 
 
 class FixedDoor:
-    """The door of a server at an address."""
+    """Opens connections to a server at a fixed address."""
 
     def __init__(self, address: Address) -> None:
-        """Take the address. Raises: ValueError where its certificates cannot be used."""
+        """Take the address. Raises: ValueError if its certificates cannot be used."""
         self._address = address
         self._tls = None if address.tls is None else address.tls.context()
 
@@ -50,11 +50,11 @@ class FixedDoor:
         return await open_connection(self._address, self._tls)
 
     async def has_moved(self) -> bool:
-        """Whether the address is known to lead elsewhere: nobody tells."""
+        """Return False: a change of the server behind an address is not announced."""
         return False
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: nothing is held open."""
 
 
 async def _never() -> bool:
@@ -62,10 +62,10 @@ async def _never() -> bool:
 
 
 class Node:
-    """One server's connections: `max_connections`, and `max_blocking` more for commands that wait.
+    """Connections to one server: at most `max_connections`, and `max_blocking` more for commands that block.
 
-    A server that is silent is tried on a new connection. If that is answered, or `is_replaced` says that another server
-    has taken its place, the exchanges that wait for it fail at once.
+    If the server is silent, a new connection is tried. If the server answers there, or `is_replaced` tells that another
+    server has taken its place, the exchanges that wait for replies fail at once.
     """
 
     def __init__(
@@ -85,23 +85,23 @@ class Node:
         self._blocking_pool = Pool(door.open, max_blocking, address)
 
     def close(self) -> None:
-        """Close every connection; exchanges under way raise StoreUnavailable, later ones too."""
+        """Close every connection. Exchanges under way and later ones raise StoreUnavailable."""
         self._pool.close()
         self._blocking_pool.close()
         self._door.close()
 
     def renew(self) -> None:
-        """Use no connection any more that is open now; commands under way are finished on theirs."""
+        """Stop reusing the connections that are open now; commands under way finish on theirs."""
         self._pool.renew()
         self._blocking_pool.renew()
 
     async def split(self, keys: Sequence[str | bytes]) -> list[list[int]]:
-        """Return the indexes of all keys as one part: one server has them all."""
+        """Return the indexes of all keys as one group: one server has them all."""
         await trio.lowlevel.checkpoint()
         return [[*range(len(keys))]]
 
     async def open(self, bound_s: float) -> Connection:
-        """Open a connection that is the caller's, beside the others.
+        """Open a connection outside the limits; the caller closes it.
 
         Raises:
             StoreUnavailable: The server cannot be reached.
@@ -117,12 +117,13 @@ class Node:
         """Send commands in one write and return their replies, with a StoreError in place of each that failed.
 
         Args:
-            commands: Packed and sent as they are.
-            bound_s: Bound of all of it, a wait for a free connection included.
-            blocks_s: How long the server is to wait at most: such commands have connections of their own.
+            commands: Commands, which are not checked.
+            bound_s: Timeout (s), which includes waiting for a free connection.
+            blocks_s: How long the commands may block (s); None if they do not. Blocking commands have their own
+                connections.
 
         Raises:
-            StoreUnavailable: The replies did not all come; it is unknown which commands took effect.
+            StoreUnavailable: Not all replies came; it is unknown which commands took effect.
             TypeError: An argument is not str, int, float or bytes.
         """
         pool = self._pool if blocks_s is None else self._blocking_pool
@@ -146,11 +147,11 @@ class Node:
     async def converse(
         self, batches: Iterable[tuple[bytes, int]], reader: ReplyReader, bound_s: float, _key: str = ""
     ) -> None:
-        """Send batches over one connection, two of them under way at most, and have `reader` read the replies.
+        """Send batches over one connection, at most two of them unanswered at a time; `reader` parses the replies.
 
         Raises:
-            StoreUnavailable: The replies did not all come; the bound is a batch's.
-            StoreError: The replies are not of the shape that the reader takes.
+            StoreUnavailable: Not all replies came; `bound_s` (s) limits each batch.
+            StoreError: The replies do not have the shape that `reader` expects.
         """
         try:
             with trio.move_on_after(bound_s) as patience:
@@ -172,7 +173,7 @@ class Node:
             raise
 
     def _silent(self, bound_s: float) -> StoreUnavailable:
-        """Return the error of a server that does not answer; its other connections would be as silent, one by one."""
+        """Stop reusing the connections to a silent server, as all would be silent; return the error to raise."""
         self.renew()
         return StoreUnavailable(f"{self._address} did not answer within {bound_s:g} s")
 
@@ -182,9 +183,10 @@ class Node:
         return await pool.acquire()
 
     def _take_back(self, pool: Pool, connection: Connection, answers: Sequence[object]) -> None:
-        """Take a connection back, unless its server is not the one to talk to any more: then drop all of them.
+        """Take a connection back; if its server refuses writes or has changed its role, stop reusing all connections.
 
-        A name, a service or a virtual address leads to another server after a failover; the old one stays on the line.
+        After a failover, a host name, a service or a virtual address leads to another server, while the old one keeps
+        its connections open.
         """
         refusal = next((answer for answer in answers if has_moved(answer)), None)
         if isinstance(refusal, StoreError):
@@ -201,7 +203,7 @@ class Node:
             self.renew()
 
     async def _answers_anew(self) -> bool:
-        """Whether the server answers a new connection or was replaced; one look serves all that ask together."""
+        """Whether the server answers on a new connection or was replaced. Concurrent callers share a successful try."""
         asked_at = trio.current_time()
         async with self._trying:
             if self._answered_at < asked_at and (await self._is_replaced() or await self._answers()):
@@ -215,7 +217,7 @@ class Node:
                 (answer,) = await connection.exchange(_PING, 1)
             finally:
                 connection.close()
-            # A server that says it is busy may be so with the very command that is waited for.
+            # A server that replies with an error may be busy with the very command that is waited for.
             return not isinstance(answer, StoreError)
         return False
 

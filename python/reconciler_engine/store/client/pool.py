@@ -1,4 +1,4 @@
-"""A small stock of connections to one server."""
+"""A pool of connections to one server."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from reconciler_engine.store.client.connection import Connection
 class Pool:
     """At most `limit` connections, each used by one task at a time; waiting tasks are served in order.
 
-    The youngest idle connection goes out first, so that a burst's others stay idle until the server's timeout closes
-    them. A connection the server closed meanwhile is noticed before anything is sent on it.
+    The connection that was used last is lent first, so that the others of a burst stay idle until the server's timeout
+    closes them. A connection that the server has closed is noticed before anything is sent on it.
     """
 
     def __init__(self, opener: Callable[[], Awaitable[Connection]], limit: int, address: str) -> None:
-        """Make a pool of at most `limit` connections that `opener` opens; `address` names the server to people."""
+        """Make a pool of at most `limit` connections that `opener` opens; `address` names the server in messages."""
         self._open = opener
         self._address = address
         self._slots = trio.Semaphore(limit, max_value=limit)
@@ -33,7 +33,7 @@ class Pool:
 
         Raises:
             StoreUnavailable: The pool is closed.
-            StoreError: As the opener.
+            StoreError: As `opener`.
         """
         try:
             self._slots.acquire_nowait()
@@ -65,14 +65,14 @@ class Pool:
         self._slots.release()
 
     def renew(self) -> None:
-        """Use no connection any more that is open now: each is closed when it comes back, idle ones at once."""
+        """Stop reusing the connections that are open now: close idle ones at once, lent ones when they come back."""
         for connection in self._idle:
             connection.close()
         self._idle.clear()
         self._outdated |= self._lent
 
     def close(self) -> None:
-        """Close all connections, lent ones too: calls under way raise StoreUnavailable."""
+        """Close all connections, also lent ones; calls under way raise StoreUnavailable."""
         self._closed = True
         for connection in (*self._idle, *self._lent):
             connection.close()

@@ -1,4 +1,4 @@
-"""All that the store takes from redis-py below its public face; nobody else imports it.
+"""All that the store uses of redis-py below its public interface; no other module imports those parts.
 
 The command layer, the response callbacks and the reply errors of redis-py are semi-public: a minor version is pinned in
 pyproject.toml, and tests/unit/test_store_redis_py.py lists the parts we rely on.
@@ -39,33 +39,33 @@ __all__ = [
 
 ResponseCallback = Callable[..., Any]
 
-# Replies in the shapes redis-py has always had over RESP2; keys are upper case.
+# Callbacks that give replies the shapes of redis-py over RESP2, by the command's upper-case name.
 RESPONSE_CALLBACKS: Final[dict[str, ResponseCallback]] = {
     name.upper(): callback for name, callback in get_response_callbacks(user_protocol=2, legacy_responses=True).items()
 }
 
-# redis-py types neither.
+# redis-py has no type annotations for these two.
 _new_encoder: Callable[..., Encoder] = Encoder
 _parse_error: Callable[[str], RedisError] = BaseParser.parse_error
 
 # The part of `get_encoder()` that redis-py's commands use.
 ENCODER: Final = _new_encoder("utf-8", "strict", decode_responses=False)
 
-# The command layer's type asks for one; no command dispatches events.
+# The command layer's type requires it; no command dispatches events.
 NO_EVENTS: Final = EventDispatcher({})
 
-# Options of `execute_command` that steer redis-py's own connections and caches, not the callbacks.
+# Options of `execute_command` for redis-py's own connections and caches, which callbacks do not take.
 _STEERING: Final = frozenset({EMPTY_RESPONSE, "NEVER_DECODE", "keys"})
 
-# The server is up and says that it cannot serve now: another moment, or another connection after a failover, can help.
+# Errors of a server that is up but cannot serve now. A later try, or a new connection after a failover, can help.
 _BUSY_CODES: Final = frozenset(
     {"BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "NOREPLICAS", "READONLY", "TRYAGAIN", "UNBLOCKED"}
 )
-# Before 7.0 a server that refuses a script's write wraps its own words.
+# Text that servers before 7.0 put before their own error when they refuse a script's write.
 _WRAPPED: Final = re.compile(
     r"^ERR Error running script \(call to f_[0-9a-f]{40}\): (?:@user_script: ?\d+: ){2}-(?=[A-Z])"
 )
-# The server is not the primary, or not one that may take writes: another one behind the same address may be.
+# Errors of a server that takes no writes, such as a replica. Another server behind the same address may take them.
 _MOVED_CODES: Final = frozenset({"MASTERDOWN", "NOREPLICAS", "READONLY", "UNBLOCKED"})
 _FULL_CODES: Final = {
     "MISCONF": "redis takes no writes: it cannot write to its disk, which may be full (MISCONF)",
@@ -80,7 +80,7 @@ _DENIED: Final = re.compile(r"invalid password$|^ERR (?:The user executing the s
 def reply_error(text: str) -> StoreError:
     """Translate the text of an error reply, such as `WRONGTYPE Operation against ...`.
 
-    The class says whose fault it is, `code` which error; redis-py's exception for the same text is the cause.
+    The class says who must act; `code` is the server's error word. redis-py's exception for the text is the cause.
     """
     text = quoted(_WRAPPED.sub("", text))
     code = text.split(" ", 1)[0]
@@ -100,7 +100,7 @@ def reply_error(text: str) -> StoreError:
 
 
 def has_moved(reply: object) -> bool:
-    """Whether a reply says that its server is no longer, or not now, the one that takes writes."""
+    """Whether a reply says that its server does not take writes any more, or not now."""
     return isinstance(reply, StoreUnavailable) and reply.code in _MOVED_CODES
 
 

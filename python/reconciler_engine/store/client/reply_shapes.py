@@ -1,4 +1,4 @@
-"""Replies of another kind than was asked for: reading one ends in an answer or in a `StoreError`, never otherwise."""
+"""Checks of replies: within `understanding`, a reply of an unexpected type or shape raises a `StoreError`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from reconciler_engine.errors import StoreError
 
 MOST_MS = 2**53
-"""The last instant (ms) that Lua and JSON count exactly."""
+"""Last instant (ms UTC) that numbers of Lua and JSON represent exactly."""
 
 _QUOTED = 200
 _DIGITS = 16
@@ -16,10 +16,10 @@ _DIGITS = 16
 
 @contextmanager
 def understanding(what: str) -> Iterator[None]:
-    """Read a reply in a block; an error there is the reply's fault.
+    """Turn an error of a block that reads a reply into a StoreError.
 
     Raises:
-        StoreError: The block raised an error that a value of another type or shape causes; `what` was asked for.
+        StoreError: A reply of another type or shape made the block fail. The message says that `what` was asked for.
     """
     try:
         yield
@@ -28,10 +28,10 @@ def understanding(what: str) -> Iterator[None]:
 
 
 def whole(value: object, least: int = 0, most: int = MOST_MS) -> int:
-    """Return a reply that must be a whole number within bounds, sent as one or as its digits.
+    """Return a reply that must be a whole number from `least` to `most`, or its digits.
 
     Raises:
-        ValueError: It is another one, or something else.
+        ValueError: It is something else.
     """
     if isinstance(value, bytes | str) and len(value) <= _DIGITS:
         value = int(value)
@@ -41,7 +41,7 @@ def whole(value: object, least: int = 0, most: int = MOST_MS) -> int:
 
 
 def text(value: object) -> str:
-    """Return a reply that must be bytes, as text; bytes that are not UTF-8 become replacement signs.
+    """Return a reply that must be bytes, as text; bytes that are not UTF-8 become replacement characters.
 
     Raises:
         TypeError: It is something else.
@@ -52,7 +52,7 @@ def text(value: object) -> str:
 
 
 def optional_bytes(value: object) -> bytes | None:
-    """Return a reply that must be bytes, or None where there is nothing.
+    """Return a reply that must be bytes or None.
 
     Raises:
         ValueError: It is something else.

@@ -1,4 +1,4 @@
-"""Lua scripts: called by hash, sent whole where the server does not know them."""
+"""Lua scripts, called by hash; their text is sent to a server that does not have them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NO_SCRIPT = "NOSCRIPT"
 
 
 class Client(Protocol):
-    """The part of a client that a script needs."""
+    """A client of any kind, as far as a script needs it."""
 
     async def execute_command(self, *args: Argument) -> Any:
         """Send one command and return its reply."""
@@ -26,11 +26,11 @@ class Client(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A Lua script and the hash a server knows it by.
+    """A Lua script and its hash, by which servers call it.
 
     Attributes:
         text: The source.
-        name: For people: the file's name.
+        name: File name, for messages.
     """
 
     text: str = field(repr=False)
@@ -38,13 +38,13 @@ class Script:
     sha: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        # Redis names scripts by SHA-1; nothing secret hangs on it.
+        # Redis identifies scripts by SHA-1, which protects nothing here.
         digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
         object.__setattr__(self, "sha", digest)
 
     @classmethod
     def load(cls, package: str, *names: str) -> Self:
-        """Read the script that ships as these files (such as `lua/merge.lua`) in a package; the last one names it."""
+        """Join files of a package (such as `lua/merge.lua`) into a script, named after the last one."""
         folder = files(package)
         texts = [folder.joinpath(name).read_text("utf-8") for name in names]
         return cls("\n".join(texts), names[-1].rpartition("/")[2])
@@ -52,10 +52,11 @@ class Script:
     async def run(self, client: Client, *, keys: Sequence[str | bytes], args: Sequence[Argument] = ()) -> Any:
         """Run the script and return its raw reply.
 
-        A server that does not know it (new, restarted, flushed) gets its text: NOSCRIPT proves that nothing ran.
+        If the server does not have the script (new, restarted or flushed), its text is sent: NOSCRIPT proves that
+        nothing ran.
 
         Raises:
-            StoreError: As the client; a script's own error is a StoreRefused.
+            StoreError: As `client.execute_command`; an error that the script returns is a StoreRefused.
         """
         try:
             return await client.execute_command(*self.by_hash(keys, args))
@@ -73,7 +74,7 @@ class Script:
         return ("EVALSHA", self.sha, len(keys), *keys, *args)
 
     def by_text(self, keys: Sequence[str | bytes], args: Sequence[Argument]) -> Command:
-        """Return the EVAL command, which also teaches the server the script."""
+        """Return the EVAL command, which also loads the script into the server."""
         return ("EVAL", self.text, len(keys), *keys, *args)
 
 
@@ -90,7 +91,7 @@ async def run_batch(client: TrioRedis, calls: Sequence[ScriptCall]) -> list[Any]
     """Send script calls as `batch` does.
 
     Raises:
-        StoreUnavailable: The replies did not all come; it is unknown which commands took effect.
+        StoreUnavailable: Not all replies came; it is unknown which commands took effect.
     """
     return await converse(client, batch(calls))
 
@@ -98,8 +99,8 @@ async def run_batch(client: TrioRedis, calls: Sequence[ScriptCall]) -> list[Any]
 def batch(calls: Sequence[ScriptCall], last_s: float | None = None) -> Steps[list[Any]]:
     """Send script calls in one write; return raw replies, or an exception in place of each that failed, in order.
 
-    Calls whose script a server does not know are sent again in a second write, the text once for each script and
-    server. So calls of one batch may run in another order than given: they must not build on each other. `last_s` is
+    Calls whose script a server does not have are sent again in a second write, with the text once for each script and
+    server. So the calls of a batch may run in another order than given, and must not depend on each other. `last_s` is
     that of `Send`.
     """
     replies: list[Any] = yield Send([call.script.by_hash(call.keys, call.args) for call in calls], last_s)
@@ -108,7 +109,7 @@ def batch(calls: Sequence[ScriptCall], last_s: float | None = None) -> Steps[lis
         return replies
     again = {index: calls[index].script.by_hash(calls[index].keys, calls[index].args) for index in unknown}
     for part in (yield Split([calls[index].keys[0] for index in unknown])):
-        # The first call of a script teaches it to the server, or to each node of a cluster.
+        # At each node, the first call of a script brings its text.
         firsts = {calls[unknown[at]].script.sha: unknown[at] for at in reversed(part)}
         again |= {index: calls[index].script.by_text(calls[index].keys, calls[index].args) for index in firsts.values()}
     for index, reply in zip(unknown, (yield Send([*again.values()], last_s)), strict=True):
@@ -117,5 +118,5 @@ def batch(calls: Sequence[ScriptCall], last_s: float | None = None) -> Steps[lis
 
 
 def is_unknown_script(reply: object) -> bool:
-    """Whether a reply of a batch is the error of a server that does not know the script; nothing ran."""
+    """Whether a reply is NOSCRIPT: the server does not have the script, and nothing ran."""
     return (isinstance(reply, StoreError) and reply.code == NO_SCRIPT) or isinstance(reply, NoScriptError)

@@ -1,4 +1,4 @@
-"""Sentinels: each connect asks them for a service's primary, and their word of another one is heeded."""
+"""Connections to the primary that Sentinels name: they are asked at each connect, and announce another primary."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _logger = logging.getLogger(__name__)
 class SentinelDoor:
     """Opens connections to the primary of a service.
 
-    One connection to a Sentinel stays open, and brings nothing but word of a switch. Any byte on it, and its end, means
-    that a Sentinel has to be asked again. Where none answers, open connections stay: they may be right.
+    One connection to a Sentinel stays subscribed to switches of the primary. After any byte on it, or its end,
+    Sentinels are asked again. If none answers, open connections stay in use: they may still lead to the primary.
     """
 
     def __init__(self, address: SentinelAddress) -> None:
-        """Take the address. Raises: ValueError where its certificates cannot be used."""
+        """Take the address. Raises: ValueError if its certificates cannot be used."""
         self._address = address
         self._tls = None if address.tls is None else address.tls.context()
         self._news: Connection | None = None
@@ -45,23 +45,23 @@ class SentinelDoor:
 
         Raises:
             StoreUnavailable: No Sentinel answers, or the server that they name cannot be reached or is a replica.
-            StoreRefused: They know of no such service.
+            StoreRefused: They do not know the service.
             StoreError: As `open_connection`.
         """
         primary = await self._find()
         connection = await open_connection(primary, self._tls)
         with _closed_on_error(connection):
             (role,) = await _exchange(connection, ("ROLE",))
-            # Without the right to ask for the role, the first write meets READONLY.
+            # If the user may not ask for the role, a replica shows at the first write, by READONLY.
             if not isinstance(role, StoreDenied):
                 _check_primary(role, primary)
         return connection
 
     async def has_moved(self) -> bool:
-        """Whether a Sentinel names another primary than the one that open connections lead to."""
+        """Whether a Sentinel has named another primary since the last call."""
         if not self._hears():
             async with self._asking:
-                # Others waited for the same answer.
+                # Another task may have asked while this one waited.
                 if not self._hears() and trio.current_time() >= self._ask_at:
                     await self._ask_again()
         moved, self._moved = self._moved, False
@@ -77,29 +77,29 @@ class SentinelDoor:
                 _logger.debug("no Sentinel answers", extra={"error": str(error)})
 
     async def _find(self) -> Address:
-        """Ask the Sentinels for the primary, and note if it is another one than before."""
+        """Ask the Sentinels for the primary, and note whether it has changed."""
         primary = await first_answer(self._address.sentinels, self._ask)
         self._moved = self._moved or self._primary not in {None, primary}
         self._primary = primary
         return primary
 
     def _hears(self) -> bool:
-        """Whether no Sentinel has anything to tell, and one could."""
+        """Whether the subscription is intact and has brought nothing, or no primary is known yet."""
         return self._primary is None or (self._news is not None and self._news.is_fresh())
 
     def close(self) -> None:
-        """Close the connection that brings news."""
+        """Close the subscription."""
         if self._news is not None:
             self._news.close()
             self._news = None
 
     async def _ask(self, sentinel: Address) -> Address:
-        """Ask a Sentinel for the primary; from before that on, hear of switches."""
+        """Ask a Sentinel for the primary; subscribe to switches first, so that none is missed."""
         if self._news is None:
             news = await open_connection(sentinel, self._tls)
             with _closed_on_error(news):
                 await _exchange(news, ("SUBSCRIBE", _SWITCHES))
-            # Another Sentinel may have been asked meanwhile.
+            # Another task may have subscribed at another Sentinel meanwhile.
             self.close()
             self._news = news
         connection = await open_connection(sentinel, self._tls)
@@ -126,7 +126,7 @@ def _check_primary(role: Any, primary: Address) -> None:
     with understanding("the role of a server"):
         name = text(role[0])
     if name != "master":
-        raise StoreUnavailable(f"{primary}, the primary by its Sentinels, is a {name} so far")
+        raise StoreUnavailable(f"{primary}, named as primary by its Sentinels, is still a {name}")
 
 
 @contextmanager

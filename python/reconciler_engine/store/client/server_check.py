@@ -1,4 +1,4 @@
-"""Is the server one we can work with, and is it serving yet."""
+"""Checks of a server: its product, version, role and persistence, and whether it serves yet."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from reconciler_engine.store.client.address import Address
 from reconciler_engine.store.client.cluster_address import ClusterAddress
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 
-# XAUTOCLAIM, GETDEL, ZRANGEBYSCORE's LIMIT in scripts, exclusive stream ranges: all there since 6.2.
+# 6.2 brought exclusive ranges of streams, XPENDING with IDLE, XTRIM with MINID and ZRANGE with BYSCORE.
 OLDEST_VERSION: Final = (6, 2, 0)
 
-# Other kinds of server, and the rest of the URL that leads to each.
+# Modes that need a URL of another form: the name of such a server, and the end of its URL.
 _FORMS: Final = {
     "cluster": ("a node of a cluster", ""),
     "sentinel": ("a Sentinel", "/SERVICE, with the name that it knows the primary by"),
@@ -39,7 +39,7 @@ class ServerInfo:
         version: Its own version, as (major, minor, patch).
         compatible: The version of Redis it is compatible with; for Redis itself its own.
         mode: `standalone`, `sentinel` or `cluster`.
-        maxmemory_policy: `noeviction` keeps all keys; any other may drop some. Empty where unsaid.
+        maxmemory_policy: `noeviction` keeps all keys; any other may drop some. Empty if not told.
     """
 
     product: str
@@ -50,7 +50,7 @@ class ServerInfo:
 
     @property
     def may_evict(self) -> bool:
-        """Whether the server may drop candles and work when its memory is full."""
+        """Whether the server may evict keys, and so candles or tasks, when its memory is full."""
         return self.maxmemory_policy not in {"", "noeviction"}
 
     def __str__(self) -> str:
@@ -62,9 +62,9 @@ class Persistence:
     """How a server keeps its data.
 
     Attributes:
-        failed: The kind of file whose last writing failed; empty where none did.
+        failed: Kind of file whose last write failed, `append-only file` or `snapshot`; empty if none failed.
         has_log: Whether it writes an append-only file.
-        snapshots: When it writes snapshots, in the server's words; empty for never, None where it does not tell.
+        snapshots: The setting `save`, the times of snapshots; empty for never, None if the user may not ask.
     """
 
     failed: str
@@ -77,8 +77,8 @@ async def check_server(client: TrioRedis) -> ServerInfo:
 
     Raises:
         ConfigError: The credentials are wrong or missing, the user may not ask INFO, the server is older than 6.2, or
-            the address has another form than the server needs; the message says the found and the needed one.
-        StoreError: No answer that can be used came.
+            the address has another form than the server needs. The message names the found and the needed one.
+        StoreError: No usable answer came.
     """
     info = server_info(*await _ask(client))
     if info.compatible < OLDEST_VERSION:
@@ -92,11 +92,13 @@ async def check_server(client: TrioRedis) -> ServerInfo:
 
 
 async def check_readable(client: TrioRedis) -> None:
-    """Ask a server that is only read for the same, as far as its user may: INFO is counted as dangerous.
+    """Check a server as `check_server` does, for programs that only read.
+
+    A user without the right to INFO, which is in the ACL category @dangerous, passes if PING is answered.
 
     Raises:
-        ConfigError: As `check_server`, but for a user that may not ask INFO.
-        StoreError: No answer that can be used came.
+        ConfigError: As `check_server`, except for a user that may not ask INFO.
+        StoreError: No usable answer came.
     """
     try:
         await check_server(client)
@@ -107,10 +109,10 @@ async def check_readable(client: TrioRedis) -> None:
 
 
 def server_info(server: Mapping[str, str], memory: Mapping[str, str]) -> ServerInfo:
-    """Return the fields of two sections of INFO.
+    """Build the description from the sections `server` and `memory` of INFO.
 
     Raises:
-        StoreError: They name no version.
+        StoreError: A version is missing or malformed.
     """
     product = "valkey" if "valkey_version" in server else "redis"
     return ServerInfo(
@@ -126,8 +128,8 @@ async def wait_serving(client: TrioRedis, timeout_s: float) -> None:
     """Wait until the server answers PING: it is up and has loaded its data.
 
     Raises:
-        StoreUnavailable: It did not within `timeout_s`; the last refusal is the cause.
-        StoreError: It answers, and waiting cannot help (wrong password, no Redis).
+        StoreUnavailable: It did not answer within `timeout_s` seconds; the last error is the cause.
+        StoreError: Waiting cannot help (wrong password, not a Redis server).
     """
     pause_s = _FIRST_PAUSE_S
     last: StoreUnavailable | None = None
@@ -151,7 +153,7 @@ async def ask_persistence(client: TrioRedis) -> Persistence:
         StoreUnavailable: It did not answer.
     """
     info, saves = await client.pipe([("INFO", "persistence"), ("CONFIG", "GET", "save")])
-    # A server that may not be asked says nothing.
+    # If the user may not ask INFO, no failure is known.
     fields = info_fields(info) if isinstance(info, bytes) else {}
     snapshots = None if isinstance(saves, StoreError) else ""
     if isinstance(saves, list) and len(saves) > 1 and isinstance(saves[1], bytes):
@@ -162,7 +164,7 @@ async def ask_persistence(client: TrioRedis) -> Persistence:
 
 
 async def ask_refusal(client: TrioRedis) -> str | None:
-    """Return why the server takes no writes, as far as it says so itself; None where it takes them or may not say.
+    """Return why the server takes no writes, by its own report; None if it takes them or may not be asked.
 
     Raises:
         StoreUnavailable: It did not answer.
@@ -176,7 +178,7 @@ async def ask_refusal(client: TrioRedis) -> str | None:
 
 
 async def median_ping_ms(client: TrioRedis, pings: int) -> float:
-    """Return how long the server takes for a PING, in the middle of some.
+    """Return the median time to the answer of a PING (ms).
 
     Raises:
         StoreError: It did not answer.
@@ -195,14 +197,14 @@ async def _ask(client: TrioRedis) -> tuple[dict[str, str], dict[str, str]]:
     except StoreDenied as error:
         raise denied(client, error) from error
     except StoreRefused as error:
-        # A server of its own has no slots; a Sentinel may not know the service.
+        # A server outside a cluster refuses CLUSTER SLOTS; a Sentinel may not know the service.
         form = "; write redis://, for one server" if isinstance(client.address, ClusterAddress) else ""
         raise ConfigError([f"redis_url: {client.address}: {error}{form}"]) from error
     return info_fields(server), info_fields(memory)
 
 
 def denied(client: TrioRedis, error: StoreDenied) -> ConfigError:
-    """Return the fault of the settings that a denial shows."""
+    """Return a denial by the server as a fault of the setting redis_url."""
     return ConfigError([f"redis_url: {client.address}: {_denial(error)}"])
 
 

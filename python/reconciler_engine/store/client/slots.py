@@ -1,4 +1,4 @@
-"""Slots of a cluster: which of them a command belongs to, which node has which, and where a node sends one away to."""
+"""Hash slots of a cluster: the slot of a command, the slot map, and the redirects MOVED and ASK."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WORDS_OF_A_REDIRECTION: Final = 3
 
 
 class SlotRange(NamedTuple):
-    """Slots in a row, `last` included, and the nodes that have them: the primary, then its replicas."""
+    """Consecutive slots, `first` and `last` included, and their nodes: the primary, then its replicas."""
 
     first: int
     last: int
@@ -25,7 +25,7 @@ class SlotRange(NamedTuple):
 
 
 class Redirection(NamedTuple):
-    """The node that a command is redirected to; `is_for_good` if the slot has moved (MOVED), not for ASK."""
+    """The node to which a command is redirected: for good by MOVED, for this once by ASK."""
 
     slot: int
     place: Place
@@ -34,13 +34,13 @@ class Redirection(NamedTuple):
 
 @dataclass(slots=True)
 class Unit:
-    """Commands of a batch that one node gets in one piece: one alone, or a transaction.
+    """Commands of a batch that go to one node together: a single command, or a transaction.
 
     Attributes:
         start: Index of the first in the batch.
         stop: Index after the last.
         slot: Slot of the first key; None without a key.
-        asked: Node that is to be asked this once, by ASK; None where the slot's own is.
+        asked: Node that an ASK redirect names for the next try; None for the slot's own node.
     """
 
     start: int
@@ -50,12 +50,12 @@ class Unit:
 
 
 def slot_of(key: str | float | bytes) -> int:
-    """Return the slot of a key: of its hash tag, where it has one."""
+    """Return the slot of a key, or of its hash tag if it has one."""
     return key_slot(key if isinstance(key, bytes) else str(key).encode())
 
 
 def units_of(commands: Sequence[Command], keys: Sequence[str] = ()) -> Iterator[Unit]:
-    """Yield the commands of a batch as they have to stay together; `keys` say where those belong that name none."""
+    """Yield the units of a batch. The first of `keys` determines the slot of commands that name no key."""
     start, slot = 0, None
     is_open = False
     elsewhere = slot_of(keys[0]) if keys else None
@@ -70,7 +70,7 @@ def units_of(commands: Sequence[Command], keys: Sequence[str] = ()) -> Iterator[
 
 
 def read_slot_ranges(reply: Any, asked: Place) -> list[SlotRange]:
-    """Return the map in a reply to `CLUSTER SLOTS`; a node without a name of its own is at the host that was asked.
+    """Read the slot map from a reply to `CLUSTER SLOTS`; a node announced without a host is at the host of `asked`.
 
     Raises:
         StoreError: The reply has another shape.
@@ -91,9 +91,9 @@ def _place(node: Sequence[Any], asked: Place) -> Place:
 
 
 def redirection(reply: object, asked: Place) -> Redirection | None:
-    """Return where a reply sends its command away to; None where it is another one, or says nothing that can be used.
+    """Read a redirect from a reply; None if it is another reply, or malformed.
 
-    `asked` is the node that gave it, for an address without a host.
+    `asked` is the node that replied, whose host completes an address without a host.
     """
     if not isinstance(reply, StoreError) or reply.code not in {"MOVED", "ASK"}:
         return None

@@ -1,4 +1,4 @@
-"""A subscription: a connection of its own, on which the server speaks unasked."""
+"""A subscription to channels, over a connection of its own."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from reconciler_engine.store.client.connection import Connection, pack
 
 
 class Subscription:
-    """Brings word that something was published; its owner closes it."""
+    """Tells that something was published, but not its content. Its owner closes it."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def hear(self) -> None:
-        """Wait for a message; those that came with it are taken, too.
+        """Wait for a message; drop it and all that came with it.
 
         Raises:
             StoreUnavailable: The connection broke, and messages may be lost.
-            StoreError: The server speaks in another protocol.
+            StoreError: The peer does not speak RESP.
         """
         await self._connection.hear()
 
@@ -29,10 +29,10 @@ class Subscription:
 
 
 async def subscribe(connection: Connection, channels: Sequence[str]) -> Subscription:
-    """Subscribe a connection to channels; it is closed where this raises or is cancelled.
+    """Subscribe a connection to channels. If this raises or is cancelled, the connection is closed.
 
     Raises:
-        StoreDenied: The user may not listen to one of them.
+        StoreDenied: The user may not subscribe to one of them.
         StoreError: The server does not answer as asked.
     """
     try:

@@ -1,4 +1,4 @@
-"""The servers behind an address, each with its description of itself, and the slots that none of them has."""
+"""The servers behind an address, each with its own description, and the number of slots without a node."""
 
 from __future__ import annotations
 
@@ -18,27 +18,28 @@ from reconciler_engine.store.client.server_check import ServerInfo, info_fields,
 from reconciler_engine.store.client.slots import SlotRange
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 
-# As scripts ask it.
+# Asks for INFO as the engine's scripts do.
 _HISTORY: Final = ("EVAL", "return redis.call('INFO', 'replication')", 0)
 
 
 @dataclass(frozen=True, slots=True)
 class NodeState:
-    """One server and its standing.
+    """State of one server.
 
     Attributes:
         client: Client of this server alone; it lives as long as the topology is open.
         name: Host and port as the cluster announces them; of one server its address.
         slots: Slots that it has as a primary.
         primary: Name of the primary that it follows; empty for a primary.
-        error: Why it says nothing of itself; None where it does.
-        server: Its version and the like; None with an error.
-        offset: Bytes of the stream of writes that it has made or taken.
-        lag: Bytes by which it is behind its primary; None for a primary, and where that is not known.
-        min_replicas: Replicas without which it takes no writes; None where it does not tell.
-        needs_all_slots: Whether it serves nothing while a slot has no node; None where it does not tell.
-        followers: Number of replicas that follow it.
-        tells_history: Whether a script may ask which history of writes it goes on with.
+        error: Error in place of its description; None without one.
+        server: Product, version, mode and eviction policy; None with an error.
+        offset: Replication offset, the bytes of the write stream that it has made or received.
+        lag: Bytes by which it is behind its primary; None for a primary, or if not known.
+        min_replicas: Fewest replicas with which it takes writes (min-replicas-to-write); None if not told.
+        needs_all_slots: Whether it stops serving while a slot has no node (cluster-require-full-coverage); None if not
+            told.
+        followers: Number of connected replicas.
+        tells_history: Whether a script may run INFO, and so identify the server's history of writes.
     """
 
     client: TrioRedis
@@ -60,8 +61,8 @@ class Topology:
     """The servers behind an address.
 
     Attributes:
-        nodes: Primaries first; one for a server of its own.
-        uncovered: Number of slots that no node has; 0 for a server of its own.
+        nodes: Servers, primaries first; outside a cluster only one.
+        uncovered: Number of slots without a node; 0 outside a cluster.
     """
 
     nodes: Sequence[NodeState]
@@ -80,10 +81,10 @@ class Topology:
 
 @asynccontextmanager
 async def open_topology(client: TrioRedis, timeout_s: float) -> AsyncIterator[Topology]:
-    """Ask every server behind a client for its description, side by side; their own clients are closed at the end.
+    """Ask all servers behind a client for their states at the same time; clients opened for that are closed at the end.
 
     Raises:
-        StoreError: No node of a cluster says which others there are.
+        StoreError: No node of the cluster sent the slot map.
     """
     async with AsyncExitStack() as stack:
         if isinstance(client.servers, Cluster) and isinstance(client.address, ClusterAddress):
@@ -109,7 +110,7 @@ async def open_topology(client: TrioRedis, timeout_s: float) -> AsyncIterator[To
 
 
 def _announced(ranges: Sequence[SlotRange], address: ClusterAddress, timeout_s: float) -> list[NodeState]:
-    """Return the nodes of a map, primaries first."""
+    """Return the nodes in a slot map, primaries first."""
     slots: dict[Place, int] = {}
     followed: dict[Place, Place] = {}
     for one in ranges:
@@ -129,7 +130,7 @@ def _announced(ranges: Sequence[SlotRange], address: ClusterAddress, timeout_s: 
 
 
 async def _asked(state: NodeState) -> NodeState:
-    """Return a node with its description of itself."""
+    """Ask a node for its state, and return it; an error takes the place of the description."""
     sections = [("INFO", section) for section in ("server", "memory", "replication")]
     options = [("CONFIG", "GET", name) for name in ("min-replicas-to-write", "cluster-require-full-coverage")]
     try:
@@ -138,7 +139,7 @@ async def _asked(state: NodeState) -> NodeState:
     except StoreError as error:
         return replace(state, error=error)
     offset = replication.get("slave_repl_offset") or replication.get("master_repl_offset") or 0
-    with understanding("what a server is"):
+    with understanding("the state of a server"):
         return replace(
             state,
             server=server_info(server, memory),
@@ -151,7 +152,7 @@ async def _asked(state: NodeState) -> NodeState:
 
 
 def _option(reply: Any) -> str | None:
-    """Return the value of an option; None where the server does not tell, or has no such option."""
+    """Return the value in a reply to CONFIG GET; None if it was refused, or the server has no such option."""
     return text(reply[1]) if isinstance(reply, list) and len(reply) > 1 else None
 
 
@@ -159,5 +160,5 @@ def _with_lag(state: NodeState, others: dict[str, NodeState]) -> NodeState:
     primary = others.get(state.primary)
     if primary is None or primary.error is not None or state.error is not None:
         return state
-    # They were asked one after the other: a replica may have more by now.
+    # They answered at different instants: a replica may have reported more than its primary.
     return replace(state, lag=max(0, primary.offset - state.offset))

@@ -28,33 +28,33 @@ from reconciler_engine.store.client.redis_py import (
 from reconciler_engine.store.client.sentinel import SentinelDoor
 from reconciler_engine.store.client.subscription import Subscription, subscribe
 
-# Characters of an error that quotes a server's words.
+# Most characters of an error that quotes a reply.
 _SAID: Final = 300
 
 DEFAULT_TIMEOUT_S: Final = 5.0
 DEFAULT_MAX_CONNECTIONS: Final = 8
 
-# Blocking reads a client may have open at the same time, beside `max_connections`.
+# Most connections for blocking commands, in addition to `max_connections`.
 DEFAULT_MAX_BLOCKING: Final = 8
 
 
 class TrioRedis(AsyncCoreCommands):
     """A client of a Redis or Valkey server, or of a cluster, for any number of tasks of one trio run.
 
-    All commands of redis-py (`await client.zadd(...)`) with its arguments and RESP2 result shapes; keys and values
-    come back as bytes. Connections are made on use and remade after a failure. A command is sent once: again only if a
-    connection proved dead before the first byte went out. A call that fails or is cancelled closes its connection, so
-    that its late reply meets nobody; its effect on the server is then unknown.
+    It has all commands of redis-py (`await client.zadd(...)`), with its arguments and RESP2 result shapes; keys and
+    values come back as bytes. Connections are opened on use, and again after a failure. A command is sent once, over a
+    connection that is not known to be dead. A call that fails or is cancelled closes its connection, so that no other
+    call gets its late reply; its effect on the server is then unknown.
 
-    Every call is bounded by a timeout, which includes waiting for a free connection and connecting. Blocking commands
-    (XREADGROUP with BLOCK, BLPOP, ...) take connections of their own and are bounded by their wait plus the timeout.
+    Every call has a timeout, which includes waiting for a free connection and connecting. Blocking commands (XREADGROUP
+    with BLOCK, BLPOP, ...) use connections of their own, and the time that they may block is added to the timeout.
 
     Errors are those of reconciler_engine.errors: StoreUnavailable (no connection, no answer in time, a server that
-    cannot serve now), StoreDenied, StoreRefused (`code` is the server's error word), StoreError for the rest; for an
-    error reply redis-py's exception is the `__cause__`.
+    cannot serve now), StoreDenied, StoreRefused (`code` is the server's error word), StoreError for the rest. For an
+    error reply, redis-py's exception is the `__cause__`.
 
-    Of a cluster, each command goes to the node of its first key, and its other keys must be there too; one without a
-    key goes to any node. A node that is away fails its own commands.
+    In a cluster, each command goes to the node of its first key, which must have its other keys, too. A command without
+    a key goes to any node, and to another one if that node fails. A node that is away fails only its own commands.
     """
 
     # redis-py's overloads choose awaitable results by this mark.
@@ -105,17 +105,17 @@ class TrioRedis(AsyncCoreCommands):
 
     @property
     def address(self) -> Address | ClusterAddress | SentinelAddress:
-        """Where the server is; its `str()` is safe to show."""
+        """Address of the server; its `str()` is safe to show."""
         return self._address
 
     @property
     def is_cluster(self) -> bool:
-        """Whether its keys lie at several nodes."""
+        """Whether this is a client of a cluster."""
         return isinstance(self._servers, Cluster)
 
     @property
     def servers(self) -> Node | Cluster:
-        """The connections: of one server, or of a cluster's nodes."""
+        """The connections to the server, or to the nodes of the cluster."""
         return self._servers
 
     def __repr__(self) -> str:
@@ -130,7 +130,7 @@ class TrioRedis(AsyncCoreCommands):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close every connection; calls under way raise StoreUnavailable, later ones too."""
+        """Close every connection. Calls under way and later ones raise StoreUnavailable."""
         self._servers.close()
         await trio.lowlevel.checkpoint()
 
@@ -141,13 +141,13 @@ class TrioRedis(AsyncCoreCommands):
 
         Args:
             args: The command's name and arguments.
-            timeout_s: Bound of this call instead of the client's; a blocking command may wait its own time besides.
-            keys: Keys whose node is asked, of a command that names none itself.
+            timeout_s: Timeout in place of the client's (s); the time that a blocking command may block is added.
+            keys: Keys, the first of which determines the node of a command that names no key itself.
             options: Arguments of redis-py's response callback.
 
         Raises:
-            StoreError: The reply is an error, or none came.
-            ValueError: The command would change the connection for others, or block without end.
+            StoreError: The reply is an error, or no reply came.
+            ValueError: The command would change the connection for others, or block for longer than `MAX_BLOCK_S`.
             TypeError: An argument is not str, int, float or bytes.
         """
         check_single(args)
@@ -164,19 +164,19 @@ class TrioRedis(AsyncCoreCommands):
         try:
             return callback(reply, **callback_options(options))
         except Exception as error:
-            # redis-py looks into replies as its own servers give them.
+            # redis-py's callbacks do not check the shapes of replies.
             raise StoreError(f"{self._address} does not answer {args[0]!r} as asked: {error!r}"[:_SAID]) from error
 
     async def pipe(self, commands: Sequence[Command], *, timeout_s: float | None = None) -> list[Any]:
         """Send commands in one write and return their raw replies, in order.
 
-        Replies are bytes, int, None, lists of these, or a StoreError in place of the reply of a command that failed;
-        the others are carried out all the same (without MULTI and EXEC among them it is not a transaction). The caller
-        bounds the number of commands and the size of their replies. Nodes of a cluster get their parts side by side:
-        the order holds for the commands of one node.
+        Replies are bytes, int, None, lists of these, or a StoreError in place of the reply of a command that failed.
+        The other commands are carried out all the same: only MULTI and EXEC make a transaction. The caller bounds the
+        number of commands and the size of their replies. The nodes of a cluster get their parts at the same time, so
+        only the commands of one node are carried out in order.
 
         Raises:
-            StoreUnavailable: The replies did not all come, or of a cluster none; it is unknown which took effect.
+            StoreUnavailable: Not all replies came, or none from a cluster; it is unknown which commands took effect.
             ValueError: A command blocks, or changes the connection for others.
             TypeError: An argument is not str, int, float or bytes.
         """
@@ -191,18 +191,18 @@ class TrioRedis(AsyncCoreCommands):
         ]
 
     async def split(self, keys: Sequence[str | bytes]) -> list[list[int]]:
-        """Return the indexes of keys in parts, each of which one conversation may be about: of one node's keys.
+        """Return the indexes of keys, grouped by node; `converse` takes the keys of one group.
 
         Raises:
-            StoreError: The cluster did not say which keys are where.
+            StoreError: The cluster did not send its slot map.
         """
         return await self._servers.split(keys)
 
     async def subscribe(self, channels: Sequence[str]) -> Subscription:
-        """Subscribe to channels over a connection of its own, which the caller closes; in a cluster, at any node.
+        """Subscribe to channels over a new connection, in a cluster to any node; the caller closes the subscription.
 
         Raises:
-            StoreDenied: The user may not listen to one of them.
+            StoreDenied: The user may not subscribe to one of them.
             StoreError: The server cannot be reached, or does not answer as asked.
         """
         bound_s = self._timeout_s
@@ -219,28 +219,28 @@ class TrioRedis(AsyncCoreCommands):
         timeout_s: float | None = None,
         key: str = "",
     ) -> None:
-        """Send batches over one connection, two of them under way at most, and have `reader` read the replies.
+        """Send batches over one connection, at most two of them unanswered at a time; `reader` parses the replies.
 
-        For reads so large that replies are better understood from their bytes than taken as objects. The caller bounds
-        a batch, and packs only commands that neither block nor change the connection, all about keys of the node of
-        `key`. The timeout is a batch's.
+        For large reads, whose replies are faster parsed from their bytes than made into objects. The caller bounds the
+        size of a batch, and packs only commands that neither block nor change the connection, all for keys of the node
+        of `key`. The timeout is for each batch.
 
         Raises:
-            StoreUnavailable: The replies did not all come.
-            StoreError: The replies are not of the shape that the reader takes.
+            StoreUnavailable: Not all replies came.
+            StoreError: The replies do not have the shape that `reader` expects.
         """
         await self._servers.converse(batches, reader, self._bound_s(timeout_s), key)
 
     def get_encoder(self) -> Encoder:
-        """Return redis-py's encoder of arguments; its commands ask for it."""
+        """Return redis-py's encoder of arguments, for which its commands ask."""
         return ENCODER
 
     def get_connection_kwargs(self) -> dict[str, Any]:
-        """Return the options redis-py's commands look at: replies are not decoded."""
+        """Return the options that redis-py's commands look up: replies are not decoded."""
         return {"decode_responses": False}
 
     def drop_connections(self) -> None:
-        """Use no connection any more that is open now; commands under way are finished on theirs."""
+        """Stop reusing the connections that are open now; commands under way finish on theirs."""
         self._servers.renew()
 
     def _bound_s(self, timeout_s: float | None) -> float:
@@ -248,10 +248,10 @@ class TrioRedis(AsyncCoreCommands):
 
 
 async def each_apart(replies: Awaitable[list[Any]], count: int) -> list[Any]:
-    """Return the replies of a pipeline; where all its keys were at a node that did not serve, its error `count` times.
+    """Return the replies of a pipeline. If no node of its keys served, return the error of one of them `count` times.
 
     Raises:
-        StoreUnavailable: No node could be asked.
+        StoreUnavailable: The server did not answer, or the cluster did not send its slot map.
     """
     try:
         return await replies
@@ -263,7 +263,7 @@ def all_served(replies: Iterable[Any]) -> list[Any]:
     """Return the replies of a pipeline; raise the first error among them.
 
     Raises:
-        StoreError: The server refused a command; of a redis-py client it is redis-py's error.
+        StoreError: The server refused a command. With a redis-py client, redis-py's error is raised.
     """
     served = list(replies)
     for reply in served:
@@ -273,7 +273,7 @@ def all_served(replies: Iterable[Any]) -> list[Any]:
 
 
 def _named(error: StoreError, command: Command) -> StoreError:
-    """Return an error that says which key is of another type; the server does not."""
+    """Add the keys of a command to a WRONGTYPE error, which does not name them; return any other error unchanged."""
     if error.code != "WRONGTYPE":
         return error
     named = StoreRefused(f"{error}; asked of {', '.join(map(text_of, keys_of(command)))}", code=error.code)
