@@ -147,13 +147,16 @@ def test_a_server_that_forgets_and_a_cache_that_holds_more_are_warned_of(doctor,
     assert not [check for check in checks.values() if "c4n4ry" in str(check) or "wr0ng" in str(check)]
 
 
-def test_a_replica_gives_no_permit(doctor, start_exchange, own_server):
+def test_a_replica_is_told_as_such_and_gives_no_permit(doctor, start_exchange, own_server):
     exchange = start_exchange()
     with redis_py.Redis.from_url(own_server.url) as client:
         client.replicaof("127.0.0.1", 9)
     code, checks = doctor("--base-url", exchange.url, "--redis-url", own_server.url, "--symbols", "BTC-USD")
     assert (code, checks["exchange"]["status"], checks["symbols"]["status"]) == (1, "fail", "skipped")
     assert "Redis gives no permit to ask" in checks["exchange"]["detail"]
+    assert (checks["topology"]["status"], checks["redis"]["status"]) == ("fail", "ok")
+    assert checks["topology"]["detail"] == "one server, a replica of 127.0.0.1:9: it takes no writes"
+    assert checks["topology"]["hint"] == "name the primary in redis_url"
     assert exchange.log.read_text() == ""
 
 

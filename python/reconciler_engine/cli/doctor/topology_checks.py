@@ -12,7 +12,10 @@ _RANKS: Final = ("ok", "warn", "fail")
 
 
 def check_topology(topology: Topology) -> Check:
-    """List the servers with their roles, and warn of dangers to the cluster."""
+    """List the servers with their roles, warn of dangers to the cluster, and refuse a server that only follows."""
+    if not topology.primaries and not topology.nodes[1:]:
+        detail = f"one server, a replica of {topology.nodes[0].primary}: it takes no writes"
+        return Check("topology", "fail", detail, "name the primary in redis_url")
     lines = [_counted(topology), *(_line(node) for node in topology.nodes if topology.nodes[1:] or node.error)]
     hints = [hint for hint in _hints(topology) if hint]
     return Check("topology", "warn" if hints else "ok", "\n".join(lines), "; ".join(hints))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -30,7 +30,7 @@ class NodeState:
         client: Client of this server alone; it lives as long as the topology is open.
         name: Host and port as the cluster announces them; of one server its address.
         slots: Slots that it has as a primary.
-        primary: Name of the primary that it follows; empty for a primary.
+        primary: Host and port of the primary that it follows; empty for a primary.
         error: Error in place of its description; None without one.
         server: Product, version, mode and eviction policy; None with an error.
         offset: Replication offset, the bytes of the write stream that it has made or received.
@@ -142,6 +142,7 @@ async def _asked(state: NodeState) -> NodeState:
     with understanding("the state of a server"):
         return replace(
             state,
+            primary=state.primary or _followed(replication),
             server=server_info(server, memory),
             offset=whole(offset, -1, MOST_MS),
             min_replicas=None if (value := _option(least)) is None else whole(value),
@@ -149,6 +150,12 @@ async def _asked(state: NodeState) -> NodeState:
             followers=whole(replication.get("connected_slaves", 0)),
             tells_history=not isinstance(history, StoreError),
         )
+
+
+def _followed(replication: Mapping[str, str]) -> str:
+    """Return the primary that a server says it follows, as host and port; empty for a primary."""
+    is_replica = replication.get("role") == "slave"
+    return f"{replication.get('master_host', '')}:{replication.get('master_port', '')}" if is_replica else ""
 
 
 def _option(reply: Any) -> str | None:
