@@ -105,8 +105,8 @@ def bother(url: str) -> None:
         assert get(f"{url}livez").status == HTTPStatus.OK
 
 
-def test_probes_and_metrics_tell_of_faults_and_outlive_strangers_and_processes(start_engine, own_server):
-    engine, url = start_engine(own_server.url)
+def test_counts_outlive_strangers_and_the_death_of_processes(start_engine, redis_url):
+    engine, url = start_engine(redis_url)
     web = engine.wait_event("child ready", child="web")["pid"]
     bother(url)
     assert is_there(web)
@@ -147,6 +147,10 @@ def test_probes_and_metrics_tell_of_faults_and_outlive_strangers_and_processes(s
     wait_page(f"{url}metrics", lambda page: 'restarts_total{role="web"} 1.0' in page.text)
     assert metrics(url)["slots_total", ("full_reconcile", "filled")] == filled
 
+
+def test_probes_tell_of_a_redis_that_is_away_and_of_a_supervisor_that_hangs(start_engine, own_server):
+    engine, url = start_engine(own_server.url)
+    wait_page(f"{url}readyz", lambda page: page.status == HTTPStatus.OK)
     # without Redis the pages answer, and say so
     own_server.kill()
     unready = wait_page(f"{url}readyz", lambda page: page.status == HTTPStatus.SERVICE_UNAVAILABLE)
