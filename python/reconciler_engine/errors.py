@@ -72,7 +72,7 @@ class RateLimited(SourceError):
         self.retry_after_ms = retry_after_ms
         self.blocked = blocked
         asked = "" if retry_after_ms is None else f"; asked to wait {retry_after_ms} ms"
-        super().__init__(f"exchange refused for rate: HTTP {status}{asked}")
+        super().__init__(f"exchange limited the rate of requests: HTTP {status}{asked}")
 
 
 class SourceUnavailable(SourceError):

@@ -100,7 +100,7 @@ def test_neither_refusals_for_rate_nor_blocks_cause_a_storm(start_engine, own_se
     # Chance picks the page that asks alone: one that was refused at each of its attempts waits for the next pass.
     given_up = {one[-1] for one in by_page.values() if 200 not in one}
     assert {len(one) for one in by_page.values() if 200 not in one} <= {ATTEMPTS}
-    assert set(errors) == {f"BTC-USD:1m: exchange refused for rate: HTTP {status}" for status in given_up}
+    assert set(errors) == {f"BTC-USD:1m: exchange limited the rate of requests: HTTP {status}" for status in given_up}
     assert max(map(len, by_page.values())) <= ATTEMPTS
     assert len(by_page) == PAGES
     # At most the requests under way when a refusal was told: one time, but for a slow machine.

@@ -144,7 +144,7 @@ def push_back(bucket: Bucket | None, now_us: int, limits: tuple[Limit, ...], pau
 
 
 def slow_down(bucket: Bucket, cause: int) -> Bucket:
-    """Halve the rate that is left after the exchange refused for rate with the status `cause`."""
+    """Halve the rate that is left after the exchange limited it with the status `cause`."""
     return replace(bucket, share=max(_LEAST_PPM, share_ppm(bucket) // 2), cut=bucket.seen, cause=cause)
 
 

@@ -40,7 +40,7 @@ class BucketStatistics:
 
     Attributes:
         rate_per_s: Configured permits a second, in the long run.
-        share: Fraction of that rate that is granted now; below 1 after the exchange refused for rate.
+        share: Fraction of that rate that is granted now; below 1 after the exchange limited the rate of requests.
         slowed_by: HTTP status of the refusal that lowered the share; 0 if the share is 1.
         burst: Number of permits in a full bucket.
         available: Number of permits that could be granted at this moment.
