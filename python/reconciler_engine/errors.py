@@ -231,8 +231,9 @@ class OtherProtocol(ReconcilerError):
     retryable = True
 
     def __init__(self, other: str, theirs: int, ours: int) -> None:
+        protocol = f"protocol {theirs}" if theirs else "an earlier protocol"
         super().__init__(
-            f"another engine works on these candles under protocol {theirs or 'of before'}, and this one has {ours}: "
+            f"another engine works on these candles under {protocol}, and this one has protocol {ours}: "
             f"{other}; stop it first, or start this one again once it has ended"
         )
 

@@ -51,7 +51,7 @@ async def test_any_number_of_one_protocol_work_at_a_time(redis):
 
 async def test_who_comes_second_names_the_first_of_another_protocol(redis):
     await enter_other(redis)
-    words = f"protocol {LATER}, and this one has {PROTOCOL}: there, version 8.8, reconciler-engine backfill"
+    words = f"protocol {LATER}, and this one has protocol {PROTOCOL}: there, version 8.8, reconciler-engine backfill"
     with pytest.raises(OtherProtocol, match=words):
         async with at_work(redis, SCOPE, "a", FACTS):
             pytest.fail("it began")
@@ -82,7 +82,7 @@ async def test_an_engine_without_a_number_is_known_by_its_status(redis):
     board = StatusBoard(redis)
     await board.write(old_status())
     await board.announce(old_status())
-    with pytest.raises(OtherProtocol, match=r"protocol of before, .* old-host, version 0.1, reconciler-engine start"):
+    with pytest.raises(OtherProtocol, match=r"an earlier protocol, .* old-host, version 0.1, reconciler-engine start"):
         await check_protocol(redis, SCOPE)
     await board.write(old_status(protocol=PROTOCOL))
     await check_protocol(redis, SCOPE)
@@ -113,7 +113,8 @@ def test_a_command_of_another_protocol_ends_with_75(run_inside, start_exchange, 
     where = ("--redis-url", redis_url, "--base-url", exchange.url, "--data-dir", tmp_path / "data")
     done = run_inside(command, "--symbols", "BTC-USD", *where)
     assert done.code == 75
-    assert f"protocol {LATER}, and this one has {PROTOCOL}: {socket.gethostname()}, version 9, engine" in done.err
+    words = f"protocol {LATER}, and this one has protocol {PROTOCOL}: {socket.gethostname()}, version 9, engine"
+    assert words in done.err
     assert "Traceback" not in done.err
     with plain_client(redis_url) as client:
         # Nothing of the other one's was touched.

@@ -58,7 +58,7 @@ def test_companions_share_the_candles_slot_and_no_pattern_of_candle_keys(layout)
 def test_engines_of_one_candle_key_share_their_keys_and_no_others_do():
     assert scope(Layout.EXCHANGE, 1).key("fence") == scope(Layout.EXCHANGE, 2).key("fence")
     assert len({scope(layout, user).key("fence") for layout in Layout for user in (1, 2)}) == 5
-    # as engines of before named it
+    # as engines of earlier versions named it
     assert scope(Layout.USER).key("fence") == "recon:{7:2:host:443}:fence"
 
 
