@@ -15,19 +15,21 @@
 --          without
 -- ARGV[6]  'detail' for the list below instead of 1 or 0
 --
--- Returns  1 if each of these slots holds a candle that nobody doubts, verified by its digest where it closed that long
---          ago, or is proved not to have one, and none holds a member that is not a candle; 0 if not, and where there are
---          fewer members than asked for.
---          'detail': { 1 or 0, open time of the first slot, first instant after the last one,
---          first instant up to which it would be 1, why not: the words for the oldest slot in the way, or '',
---          slots proved not to have a candle, slots with a candle unverified, members fewer than asked for,
+-- Returns  1 if each of these slots is ready, 0 if one is not, or if there are fewer members than asked for. A slot is
+--          ready if it has a candle that is not suspect, and is verified unless ARGV[3] allows that it is not yet; if
+--          it is proved not to have a candle; or if ARGV[4] allows that it has none yet. In each case, it has no member
+--          that is not a candle.
+--          'detail': { 1 or 0, open time of the first slot, first instant after the last one, end of the ready slots at
+--          the beginning, reason why the oldest slot that is not ready is not, or '',
+--          slots proved not to have a candle, slots with an unverified candle, members fewer than asked for,
 --          slots missing, the oldest, slots suspect, the oldest, slots with a member that is not a candle, the oldest,
---          slots unverified too long, the oldest, the finding of the slot in the way, or '', first instant from which on
---          each slot holds a candle that nobody doubts or is proved not to have one, first instant from which on none
---          is in the way, the instant of this answer }; an oldest without slots is -1; each slot in the way counts once
+--          slots unverified for too long, the oldest, finding on the oldest slot that is not ready, or '',
+--          first instant from which on each slot is ready or only unverified for too long, first instant from which on
+--          each slot is ready, instant of this answer }; the oldest of no slots is -1. A slot that is not ready counts
+--          under one reason only
 --
--- A proof counts under the history of writes that it was noted under: after a failover, and for a user who may not ask
--- INFO, a slot that was proved not to have a candle is missing until the engine has requested it again.
+-- A proof counts only under the history of writes under which it was noted. So a slot that was proved not to have a
+-- candle is missing after a failover, until the engine has requested it again, and always if the user may not run INFO.
 -- The rule for a candle is below. A malformed day of evidence or digest is ignored.
 
 local STEPS = { ['1m'] = 1, ['5m'] = 5, ['15m'] = 15, ['30m'] = 30, ['1h'] = 60, ['2h'] = 120, ['4h'] = 240,
