@@ -153,7 +153,7 @@ def test_a_replica_is_told_as_such_and_gives_no_permit(doctor, start_exchange, o
         client.replicaof("127.0.0.1", 9)
     code, checks = doctor("--base-url", exchange.url, "--redis-url", own_server.url, "--symbols", "BTC-USD")
     assert (code, checks["exchange"]["status"], checks["symbols"]["status"]) == (1, "fail", "skipped")
-    assert "Redis gives no permit to ask" in checks["exchange"]["detail"]
+    assert "Redis did not grant a permit for a request" in checks["exchange"]["detail"]
     assert (checks["topology"]["status"], checks["redis"]["status"]) == ("fail", "ok")
     assert checks["topology"]["detail"] == "one server, a replica of 127.0.0.1:9: it takes no writes"
     assert checks["topology"]["hint"] == "name the primary in redis_url"

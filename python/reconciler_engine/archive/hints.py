@@ -42,7 +42,7 @@ class Hints:
 
 
 NO_HINTS = Hints()
-"""Hints of a user who states nothing."""
+"""Empty hints: the user states nothing about the files."""
 
 
 def parse_hints(

@@ -74,7 +74,7 @@ class GapSummary:
         if not len(view):
             return nothing
         limit = _FURTHEST // step * step
-        # If there are no duplicates and strangers, a single search over all instants finds the gaps and both ends.
+        # Without duplicates and instants off the grid, a single search over all instants finds the gaps and both ends.
         around = detect_gaps(view, range(-limit, limit + 1, step))
         present = 2 * (limit // step) + 1 - around.missing
         if present == len(view) and around[0].start == -limit and around[-1].end == limit:

@@ -147,7 +147,7 @@ async def _look_at_layouts(parts: Parts | None, series: list[Series]) -> Check:
 def _no_permit(error: StoreError) -> list[Check]:
     rights = "the engine writes and runs scripts: its user must be allowed to, and the server be no replica"
     hint = ROOM if isinstance(error, StoreFull) else rights
-    failed = Check(EXCHANGE_CHECKS[0], "fail", f"Redis gives no permit to ask: {error}", hint)
+    failed = Check(EXCHANGE_CHECKS[0], "fail", f"Redis did not grant a permit for a request: {error}", hint)
     return [failed, *(Check(name, "skipped", "nothing was asked") for name in EXCHANGE_CHECKS[1:])]
 
 

@@ -52,7 +52,7 @@ async def examine_exchange(
     The exchange's clock is compared with this machine's, and with Redis'.
 
     Raises:
-        StoreError: Redis gives no permit.
+        StoreError: Redis does not grant a permit.
     """
     # Try the key even if it was refused before.
     await bucket.forgive()
