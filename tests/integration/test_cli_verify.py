@@ -53,7 +53,7 @@ def test_what_differs_is_repaired_or_ends_the_command_with_3(command, redis_url)
     for _ in range(2):
         told = call("verify", *FAST, "--audit-policy", "report")
         assert told.code == 3, told.err
-        assert "1 unlike the exchange's, 0 of them repaired" in told.out
+        assert "1 differing from the exchange, 0 of them repaired" in told.out
     done = call("verify", *FAST, "--json")
     assert done.code == 0, done.err
     assert (done.json["mismatched"], done.json["repaired"], done.json["rewritten"]) == (1, 1, 0)

@@ -101,7 +101,7 @@ async def test_the_command_waits_for_second_answers_and_tells_until_when(redis_u
         with show_progress(told, is_terminal=False, quiet=False) as progress:
             done = await foreground._compare(run.parts, [DENSE], span(SLOTS), progress)
         assert (done.mismatched, done.repaired, done.rewritten, done.errors) == (1, 1, 1, ())
-        assert told.getvalue().startswith("1 candle unlike the exchange's: asked for again at 2025-01-31T00:")
+        assert told.getvalue().startswith("1 candle differing from the exchange: asked for again at 2025-01-31T00:")
         assert await changes(run) == {7: Why.REWRITTEN}
         assert counted_as("rewritten") - merged == 1
 

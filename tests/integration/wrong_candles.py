@@ -1,4 +1,4 @@
-"""Passes over ten minutes of candles, some of them unlike the exchange's."""
+"""Passes over ten minutes of candles, some of which differ from the exchange's candles."""
 
 from __future__ import annotations
 

@@ -111,10 +111,10 @@ def test_the_status_page_says_how_everything_stands():
         assert words in texts
 
 
-def test_the_status_page_tells_the_candles_unlike_the_exchanges_of_the_last_pass():
+def test_the_status_page_tells_how_many_candles_of_the_last_pass_differed():
     said = report(engine=engine(jobs=(job(last_result={"gaps_found": 1, "mismatched": 17, "repaired": 16}),)))
     texts = Reader(status_page(said, checks(said, 0))).texts
-    head = texts.index("unlike the exchange's")
+    head = texts.index("differing from the exchange")
     at = texts.index("17")
     assert texts[head + 1] == "repaired"
     assert texts[at + 1] == "16"

@@ -35,7 +35,7 @@ class Look(NamedTuple):
         series: The series.
         now: The instant (ms UTC).
         missing: Open times of slots without a candle that the exchange has one for, ascending.
-        wrong: Open times of candles that are unlike the exchange's, ascending.
+        wrong: Open times of candles that differ from the exchange's, ascending.
         verified: Number of members whose digest holds.
         falsely_verified: Open times of the wrong ones among them.
         changed: Open times of members that were others when they were verified.

@@ -85,7 +85,7 @@ def audited(result: ReconciliationResult) -> str:
     if not result.mismatched:
         return ""
     rewritten = f" ({result.rewritten} rewritten since they were verified)" if result.rewritten else ""
-    return f", {result.mismatched} unlike the exchange's, {result.repaired} of them repaired{rewritten}"
+    return f", {result.mismatched} differing from the exchange, {result.repaired} of them repaired{rewritten}"
 
 
 def requests_sent(result: ReconciliationResult) -> str:

@@ -136,7 +136,7 @@ SLOTS_JUDGED = Metric(
 SUMS = Metric(
     "summed_candles_total",
     "Candles compared with sums of finer ones: verified (no request), differed (asked for), audited (agreed, but asked "
-    "for), audit_differed (agreed, but unlike the exchange's), disagreed (the exchange disagrees with itself)",
+    "for), audit_differed (agreed, but differed from the exchange), disagreed (the exchange disagrees with itself)",
     ("outcome",),
     known=_words("verified", "differed", "audited", "audit_differed", "disagreed"),
 )

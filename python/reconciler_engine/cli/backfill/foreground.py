@@ -138,7 +138,7 @@ async def _compare(
     if not (waiting and parts.config.audit_rules.repairs):
         return result
     until = iso(await parts.clock.now() + SECOND_AFTER_MS, "seconds")
-    progress.tell(f"{counted(waiting, 'candle')} unlike the exchange's: asked for again at {until}")
+    progress.tell(f"{counted(waiting, 'candle')} differing from the exchange: asked for again at {until}")
     await trio.sleep(SECOND_AFTER_MS / 1_000)
     return await ask_again(parts.reconciler, "verify_range", result)
 

@@ -291,4 +291,4 @@ def _log_surprises(series: Series, page: CandlePage, proven: ProvenMerge) -> Non
         merged = proven.outcome
         repaired, rewritten = len(merged.changed) + len(merged.rewritten), len(merged.rewritten)
         facts = {"series": str(series), "slots": proven.doubted, "repaired": repaired, "rewritten": rewritten}
-        _logger.debug("candles unlike the exchange's", extra=facts)
+        _logger.debug("candles differ from the exchange's", extra=facts)

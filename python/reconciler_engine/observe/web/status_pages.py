@@ -91,7 +91,7 @@ def _jobs(jobs: Sequence[JobStatus], now: int) -> list[Element]:
         "slots missing",
         "filled",
         "unresolved",
-        "unlike the exchange's",
+        "differing from the exchange",
         "repaired",
         "requests",
         "errors",
