@@ -109,7 +109,7 @@ class World:
         return sort_absent(window - product.candles, product.known.ledger, self.now)
 
     def is_ready(self, product: Product) -> bool:
-        """Whether every slot holds an undoubted candle or is proved to have none."""
+        """Whether every slot holds a candle that is not suspect or is proved to have none."""
         window = self.window()
         doubted = product.known.ledger.where(window, lambda finding: finding.state is State.SUSPECT)
         return not self.absent(product, window).missing and not doubted & product.candles

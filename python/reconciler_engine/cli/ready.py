@@ -71,7 +71,7 @@ def ready(
 ) -> None:
     """Tell whether the last closed bars of a series can be trusted.
 
-    Each must be present, undoubted and verified, or proved not to exist. With --all, list the series that are not
+    Each must be present, verified and not suspect, or proved not to exist. With --all, list the series that are not
     ready, the worst first: why, since when, and the cure. Without symbols in the settings, the series that passes look
     at are examined.
 

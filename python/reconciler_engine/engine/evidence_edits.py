@@ -50,7 +50,7 @@ async def mark_slots(
         candles: The cache.
         evidence: The ledgers.
         series: Series of the slots.
-        slots: Closed slots within the retention, ends on the grid.
+        slots: Closed slots within the retention, from an open time to the one after the last slot.
         state: New state of the slots.
         retention: Bounds on the candles that the cache keeps.
         at: Instant of the change (ms UTC).

@@ -37,7 +37,7 @@ class LivePicture:
     """Reads series for the web pages by the settings of an engine, without changes or requests."""
 
     def __init__(self, client: TrioRedis, engine: EngineStatus, settings: Mapping[str, Any]) -> None:
-        """Make a reader; `settings` are those of the engine's passes.
+        """Read by `settings`, the settings that the engine stored for its passes.
 
         Raises:
             ValueError: The settings are of another version.

@@ -97,7 +97,7 @@ def word_of(state: SeriesCoverage) -> str:
 
 
 def count_verified(series: Mapping[str, SeriesCoverage]) -> dict[str, Verification]:
-    """Return the verification of each timeframe's candles, shortest first; series with unknown numbers are left out."""
+    """Count verified and unverified candles of each timeframe, shortest first; leave out series without counts."""
     found: dict[str, list[SeriesCoverage]] = {}
     for name, state in series.items():
         frame = name.rpartition(":")[2]

@@ -45,7 +45,7 @@ class Known(NamedTuple):
 
     @property
     def whole(self) -> Intervals:
-        """Slots that hold an undoubted candle or are confirmed to have none, also those before the window."""
+        """Slots with a candle that is not suspect, or confirmed to have none; includes known ones before the window."""
         before = Interval(self.window.start if self.whole_from is None else self.whole_from, self.window.start)
         return Intervals([before, *(self.window - self.unresolved - self.suspect)])
 

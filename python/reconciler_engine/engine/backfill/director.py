@@ -148,7 +148,7 @@ class BackfillDirector:
         ]
 
     def _window(self, series: Series, asked: Interval | None, now: int) -> Interval:
-        """Return the closed slots of a range, ends on the grid."""
+        """Return the closed slots of a range, by default of the full window, as one interval of whole slots."""
         timeframe = series.timeframe
         if asked is None:
             asked = Interval(max(0, now - self._parts.config.full_reconcile_window_ms), now)

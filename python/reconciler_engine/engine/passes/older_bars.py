@@ -73,7 +73,7 @@ class OlderBars:
         return found
 
     async def _unknown(self, series: Series, slots: Interval) -> Intervals:
-        """Return the slots to verify: all but those with a verified, undoubted candle or a proof of having none."""
+        """Return the slots to verify: those without a proof of being empty and without a verified, trusted candle."""
         step = series.timeframe.step_ms
         noted = await self._evidence.verified(series, slots)
         (read,) = await self._evidence.read([(series, slots)])

@@ -1,4 +1,4 @@
-"""Reach: how far back a series is complete and undoubted, read from the cache and the evidence."""
+"""Reach: how far back a series is complete, without suspect candles, read from the cache and the evidence."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class SeriesRow:
 
     @property
     def slots(self) -> Interval:
-        """The window with its ends on the grid."""
+        """The window, cut to whole slots."""
         return self.window.slots(self.step)
 
     def filled_in(self, slots: Interval) -> Intervals:

@@ -40,7 +40,7 @@ class SurveyedSeries:
 
     Attributes:
         series: The series.
-        asked: Closed slots of the survey, ends on the grid; may be empty.
+        asked: Interval of the closed slots that were surveyed; may be empty.
         examined: Slots of `asked` that the cache keeps.
         states: Slots of `asked` by state, ascending.
         due: Slots that are worth a request.
@@ -88,7 +88,7 @@ class Survey:
     """States of series, and the requests of a pass over them.
 
     Attributes:
-        at: The instant of the survey (ms UTC), by the clock of passes.
+        at: The instant of the survey (ms UTC), by the earlier of the exchange's clock and Redis'.
         series: The surveyed series, in the order asked.
         plan: The requests of a pass, and their duration at the full rate of the configured budget.
     """
