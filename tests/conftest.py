@@ -162,6 +162,12 @@ def new_server(data_directory: Path) -> Iterator[OwnServer]:
         plan.socket.parent.rmdir()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_data_home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep commands without a data directory away from the user's own, which a running engine may have locked."""
+    os.environ["XDG_DATA_HOME"] = str(tmp_path_factory.mktemp("home"))
+
+
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
     """One real server for the session, started as the product starts it: private unix socket, AOF on."""

@@ -265,4 +265,7 @@ class DataDirectoryBusy(ReconcilerError):
         self.path = path
         self.holder = holder
         self.orphan_of = orphan_of
-        super().__init__(f"data directory {path} is in use by {holder}; stop it or set another data_dir")
+        super().__init__(
+            f"data directory {path} is in use by {holder}; if its candles are in another Redis, give the --config or "
+            "--redis-url that it has; else stop it or set another data_dir"
+        )

@@ -125,6 +125,20 @@ def test_a_server_whose_engine_is_silent_is_named(run_inside, own_server, tmp_pa
     assert f"(server of reconciler-engine start, pid {pid}: no engine has reported for 5 s)" in said.err
 
 
+def test_an_engine_with_another_redis_is_named(run_inside, tmp_path):
+    directory = DataDirectory(tmp_path / "data")
+    directory.prepare()
+    with directory.lock("reconciler-engine start"):
+        said = run_inside("status", "--data-dir", directory.path)
+        assert said.code == 69
+        uses = f"(reconciler-engine start (pid {os.getpid()}) uses it; if with another Redis, give the --config or"
+        assert uses in said.err
+        busy = run_inside("scan", "--symbols", "BTC-USD", "--data-dir", directory.path)
+        assert busy.code == 75
+        assert "if its candles are in another Redis, give the --config or --redis-url that it has" in busy.err
+    assert "uses it" not in run_inside("status", "--data-dir", directory.path).err
+
+
 def status_of(node: str, **changes: object) -> EngineStatus:
     values = {
         "node": node, "command": "test", "version": "1", "simulated": False, "user_id": 1, "exchange_id": 1,

@@ -149,6 +149,8 @@ async def _look(config: ReconciliationConfig) -> tuple[list[Found], list[str]]:
             # The server was started by a command for its own use, or by an engine that hangs.
             silence = f"no engine has reported for {RECORD_LIFE_MS / 1_000:g} s"
             place += f" (server of {record.command}, pid {record.pid}: {silence}{cause})"
+        elif holder := DataDirectory(folder).find_holder():
+            place += f" ({holder} uses it; if with another Redis, give the --config or --redis-url that it has)"
         places.append(place)
     return found, places
 

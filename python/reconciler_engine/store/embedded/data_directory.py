@@ -113,6 +113,15 @@ class DataDirectory:
         finally:
             os.close(descriptor)
 
+    def find_holder(self) -> str:
+        """Return the command and process id of the lock's holder; empty if the lock is free or the holder unnamed."""
+        try:
+            with (self.path / _LOCK_FILE).open("rb") as file:
+                name, pid = _parse_holder(file.read(_MAX_BYTES))
+        except (OSError, ValueError, TypeError, KeyError):
+            return ""
+        return name if is_there(pid) else ""
+
     def _unusable(self, error: OSError) -> ConfigError:
         return ConfigError([f"data_dir: {self.path} cannot be used: {error.strerror}"])
 
@@ -149,15 +158,19 @@ class DataDirectory:
 
 def _busy(path: Path, text: bytes) -> DataDirectoryBusy:
     try:
-        holder = json.loads(text)
-        pid = int(holder["pid"])
-        name = f"{holder['command']} (pid {pid})"
+        name, pid = _parse_holder(text)
     except (ValueError, TypeError, KeyError):
         # The holder has just taken the lock and not written its name yet.
         return DataDirectoryBusy(str(path), "another process")
     if is_there(pid):
         return DataDirectoryBusy(str(path), name)
     return DataDirectoryBusy(str(path), f"the server that {name} left behind", orphan_of=pid)
+
+
+def _parse_holder(text: bytes) -> tuple[str, int]:
+    holder = json.loads(text)
+    pid = int(holder["pid"])
+    return f"{holder['command']} (pid {pid})", pid
 
 
 def _parse_record(path: Path, text: bytes) -> ServerRecord:
