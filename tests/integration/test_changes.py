@@ -34,11 +34,11 @@ def candle(slot, *, step=MINUTE, volume=1.0):
     return Candle(T0 + slot * step, 1.0, 2.0, 0.5, 1.5, volume)
 
 
-async def add(client, series, *slots, **options):
+async def add(client, series, *slots, scope=SCOPE, **options):
     """Merge candles of these slots."""
     step = series.timeframe.step_ms
     offered = [candle(slot, step=step) for slot in slots]
-    return await SeriesWrite(series, KEPT, offered, **options).run(client, SCOPE)
+    return await SeriesWrite(series, KEPT, offered, **options).run(client, scope)
 
 
 def written(redis_url, *writes):

@@ -39,6 +39,7 @@ def changes(*, since: str | None, follow: bool, output: Output, given: Given) ->
     series. `lost` means that the feed of a series no longer holds earlier changes. The last line is the cursor to
     continue from; with --json, each line holds the changes of one read, and the cursor after them.
     """
+    from reconciler_engine.cli.known_series import feed_scope
     from reconciler_engine.cli.session import Session, in_session
     from reconciler_engine.cli.setting_sources import load_config
     from reconciler_engine.store.client.trio_driver import converse
@@ -49,7 +50,9 @@ def changes(*, since: str | None, follow: bool, output: Output, given: Given) ->
     faults = [f"{fault}, or a cursor that `changes` printed" for fault in faults]
 
     async def tell(session: Session) -> None:
-        scope = session.parts.scope
+        scope = await feed_scope(session)
+        if not await session.parts.client.execute_command("EXISTS", scope.index_key()):
+            click.echo(f"reconciler-engine: no engine wrote {scope.candles}:* from {scope.source} yet", err=True)
         cursor = _cursor(scope.index_key(), since, instant)
         try:
             while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reconciler_engine.cli.options import Given
 from reconciler_engine.cli.session import Session
+from reconciler_engine.coinbase.base_url import COINBASE
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.series import Series
 from reconciler_engine.store.coverage import Coverage
@@ -36,9 +37,28 @@ _NO_SERIES = "symbols is empty, and no pass has looked at a series; allowed: --s
 
 async def known_scopes(session: Session) -> set[Scope]:
     """Return the scope of the settings, and the scopes of running engines that keep the same candles."""
-    parts = session.parts
-    engines = [scope_of(engine) for engine in await StatusBoard(parts.client).read()]
-    return {parts.scope, *(scope for scope in engines if scope.candles == parts.scope.candles)}
+    return {session.parts.scope, *await _running_scopes(session)}
+
+
+async def feed_scope(session: Session) -> Scope:
+    """Return the scope of the settings or, if they leave the exchange open, of the engines that run here.
+
+    Raises:
+        ConfigError: Engines of several exchanges run, and the settings name none of these.
+    """
+    parts, running = session.parts, await _running_scopes(session)
+    if parts.scope in running or not running or parts.config.base_url != COINBASE:
+        return parts.scope
+    if len(running) > 1:
+        sources = ", ".join(sorted(scope.source for scope in running))
+        raise ConfigError([f"base_url {COINBASE}: no engine here has it; allowed: the URL of {sources}"])
+    return running.pop()
+
+
+async def _running_scopes(session: Session) -> set[Scope]:
+    """Return the scopes of running engines that keep the candles of the settings."""
+    engines = [scope_of(engine) for engine in await StatusBoard(session.parts.client).read()]
+    return {scope for scope in engines if scope.candles == session.parts.scope.candles}
 
 
 def natural_order(series: Series) -> tuple[str, int]:

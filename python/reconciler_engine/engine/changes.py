@@ -68,7 +68,7 @@ def changes(
         limit: Most writes of one series in an answer, at least 1. Once an answer has so many changes, further series
             are left for the next call.
         wait_s: Longest wait for a first change (s), an hour at most.
-        base_url: As the engine's setting.
+        base_url: As the engine's setting; engines on another exchange have another feed.
         user_id: As the engine's setting.
         exchange_id: As the engine's setting.
         layout: As the engine's setting.
