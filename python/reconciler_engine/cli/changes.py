@@ -42,6 +42,7 @@ def changes(*, since: str | None, follow: bool, output: Output, given: Given) ->
     from reconciler_engine.cli.known_series import feed_scope
     from reconciler_engine.cli.session import Session, in_session
     from reconciler_engine.cli.setting_sources import load_config
+    from reconciler_engine.store.change_feed import is_written
     from reconciler_engine.store.client.trio_driver import converse
     from reconciler_engine.store.feed_steps import Cursor, read_changes
 
@@ -51,7 +52,7 @@ def changes(*, since: str | None, follow: bool, output: Output, given: Given) ->
 
     async def tell(session: Session) -> None:
         scope = await feed_scope(session)
-        if not await session.parts.client.execute_command("EXISTS", scope.index_key()):
+        if not await is_written(session.parts.client, scope):
             click.echo(f"reconciler-engine: no engine wrote {scope.candles}:* from {scope.source} yet", err=True)
         cursor = _cursor(scope.index_key(), since, instant)
         try:

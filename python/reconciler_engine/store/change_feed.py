@@ -16,6 +16,7 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.planning.ledger import Ledger, State
 from reconciler_engine.store.client.reply_shapes import text, whole
 from reconciler_engine.store.client.scripts import Script, ScriptCall
+from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.evidence_fields import day_of
 from reconciler_engine.store.findings import DAY_MS, decode_day
 from reconciler_engine.store.scope import Scope
@@ -125,3 +126,12 @@ def _decoded(body: bytes, day: int, step: int) -> list[Any]:
 
 def _words(letter: str, slots: Intervals, step: int) -> list[str]:
     return [f"{letter}{one.start // step}:{(one.stop - one.start) // step}" for one in slots]
+
+
+async def is_written(client: TrioRedis, scope: Scope) -> bool:
+    """Return whether engines of a scope wrote anything within the life of its index.
+
+    Raises:
+        StoreError: Redis did not answer.
+    """
+    return bool(await client.execute_command("EXISTS", scope.index_key()))
