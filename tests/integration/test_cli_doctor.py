@@ -147,6 +147,24 @@ def test_a_server_that_forgets_and_a_cache_that_holds_more_are_warned_of(doctor,
     assert not [check for check in checks.values() if "c4n4ry" in str(check) or "wr0ng" in str(check)]
 
 
+def test_candles_under_other_ids_are_told(doctor, start_exchange, own_server):
+    where = ("--base-url", start_exchange().url, "--redis-url", own_server.url, "--symbols", "BTC-USD")
+    with redis_py.Redis.from_url(own_server.url) as client:
+        client.zadd("candles:7:2:DASH-USD:1m", {"{}": 0})
+        assert doctor(*where)[1]["layout"]["status"] == "ok"
+        client.zadd("candles:7:2:BTC-USD:1m", {"{}": 0})
+        code, checks = doctor(*where)
+        assert (code, checks["layout"]["status"]) == (0, "warn")
+        assert checks["layout"]["detail"].endswith("set is user; but keys begin with candles:7:2")
+        assert checks["layout"]["hint"] == "set user_id, exchange_id and layout as the feeder does"
+        rights = {"categories": ["+@all"], "commands": ["-scan"], "keys": ["*"], "channels": ["*"]}
+        client.acl_setuser("narrow", enabled=True, passwords=["+pw"], **rights)
+        narrow = own_server.url.replace("unix://", "unix://narrow:pw@")
+        assert doctor(*where[:2], "--symbols", "BTC-USD", RECONCILER_REDIS_URL=narrow)[1]["layout"]["status"] == "ok"
+        client.zadd("candles:1:1:BTC-USD:1m", {"{}": 0})
+    assert doctor(*where)[1]["layout"]["status"] == "ok"
+
+
 def test_a_replica_is_told_as_such_and_gives_no_permit(doctor, start_exchange, own_server):
     exchange = start_exchange()
     with redis_py.Redis.from_url(own_server.url) as client:

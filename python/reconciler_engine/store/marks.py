@@ -16,7 +16,10 @@ _INSTANT_DIGITS: Final = 15
 
 
 class Marks:
-    """Marks of one kind of work in a scope: one text per series and start of a range, kept for `MARK_LIFE_S`."""
+    """Marks, texts that record the progress of one kind of work: one for each series and start of a range.
+
+    A mark is kept for `MARK_LIFE_S` seconds.
+    """
 
     def __init__(self, client: TrioRedis, scope: Scope, work: str = "backfill") -> None:
         self._client = client

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
-from reconciler_engine.errors import StoreError, own_fault
+from reconciler_engine.errors import StoreDenied, StoreError, own_fault
 from reconciler_engine.market.series import Series
 from reconciler_engine.store.client.trio_redis import TrioRedis, each_apart
 from reconciler_engine.store.scope import Layout, Scope
@@ -17,6 +18,11 @@ _RIVALS: Final = {
 }
 """For each configured layout, the layouts whose keys decide whether it may be filled. Readers take the exchange's key;
 the user's key if the exchange's is empty; the overflow's key if both are empty."""
+
+
+_CANDLES: Final = re.compile(r"((?:user)?candles(?::\d+){1,2}):([^:]+:[^:]+)\Z")
+_SCANS: Final = 20
+_SCANNED: Final = 2_000
 
 
 async def find_misplaced(client: TrioRedis, scope: Scope, series: Sequence[Series]) -> list[StoreError | None]:
@@ -40,6 +46,29 @@ async def count_keys(client: TrioRedis, scope: Scope, series: Sequence[Series]) 
     """
     found = await _exist(client, scope, series, tuple(Layout))
     return {layout: sum(layout in there for there, _ in found) for layout in Layout}
+
+
+async def find_prefixes(client: TrioRedis, series: Sequence[Series]) -> list[str]:
+    """Return prefixes under which some of these series have candle keys, whatever their ids and layout.
+
+    Only the first few ten thousand keys of one server are looked at; a user who may not SCAN gets none.
+
+    Raises:
+        StoreError: Redis did not answer.
+    """
+    names, cursor, found = {str(one) for one in series}, b"0", set[str]()
+    for _ in range(_SCANS):
+        try:
+            cursor, keys = await client.execute_command("SCAN", cursor, "MATCH", "*candles:*", "COUNT", _SCANNED)
+        except StoreDenied:
+            break
+        for key in keys:
+            prefix = _CANDLES.match(key.decode("utf-8", "replace"))
+            if prefix is not None and prefix[2] in names:
+                found.add(prefix[1])
+        if cursor == b"0":
+            break
+    return sorted(found)
 
 
 def keys_read(scope: Scope, series: Series) -> list[str]:

@@ -24,7 +24,7 @@ from reconciler_engine.store.client.server_check import (
 )
 from reconciler_engine.store.client.topology import open_topology
 from reconciler_engine.store.client.trio_redis import TrioRedis
-from reconciler_engine.store.other_layouts import count_keys
+from reconciler_engine.store.other_layouts import count_keys, find_prefixes
 from reconciler_engine.store.rights import check_rights
 from reconciler_engine.store.scope import Scope
 
@@ -33,6 +33,7 @@ PINGS = 7
 SLOW_PING_MS = 20.0
 ROOM = "make room for the server, in memory (maxmemory) or on its disk"
 _SAMPLE = 100
+_PREFIXES_TOLD = 3
 _NODE_TIMEOUT_S = 2.0
 
 
@@ -100,13 +101,16 @@ async def with_scrub(check: Check, parts: Parts, series: Sequence[Series]) -> Ch
 
 
 async def check_layout(parts: Parts, series: Sequence[Series]) -> Check:
-    """Count the keys of these series in each layout; warn if readers use a layout that is not the configured one."""
+    """Count the keys of these series in each layout; warn if readers or the feeder use another one, or other ids."""
     name = "layout"
     if not series:
         return Check(name, "skipped", "no series is known to look for")
     counts = await count_keys(parts.client, parts.scope, series)
     found = ", ".join(f"{layout} {count}" for layout, count in counts.items())
     detail = f"keys of {len(series)} series by layout: {found}; set is {parts.scope.layout}"
+    if not any(counts.values()) and (elsewhere := await find_prefixes(parts.client, series)):
+        hint = "set user_id, exchange_id and layout as the feeder does"
+        return Check(name, "warn", f"{detail}; but keys begin with {', '.join(elsewhere[:_PREFIXES_TOLD])}", hint)
     filled = [] if parts.config.allow_other_layout else series
     misplaced = [fault for fault in await parts.store.find_misplaced(filled) if fault is not None]
     if misplaced:

@@ -41,7 +41,7 @@ class SecondLooks:
     disagreements: Disagreements
 
     async def note(self, series: Series, slots: Intervals, now: int) -> None:
-        """Queue the bars of `slots` that differ from their sums for a second look.
+        """Queue the bars of `slots`, which differ from the sums of their finer bars, for a second look.
 
         Raises:
             StoreError: Redis did not answer.
