@@ -99,7 +99,7 @@ class EvidenceStore(Scoped):
         return decode_blocks(await self._blocks(series, slots), series.timeframe.step_ms)
 
     async def oldest_verified(self, series: Series, slots: Interval) -> dict[int, int]:
-        """Return the oldest verification (ms UTC) by block number; blocks without one are left out.
+        """Return the oldest verification (ms UTC) of each block of slots, by the number of the block.
 
         Raises:
             StoreError: The key is not a hash.
