@@ -40,7 +40,7 @@ def detect_gaps(timestamps: object, expected: object, *, trusted: bool = False, 
 
     Args:
         timestamps: Open times that are present (ms UTC), in any order. Duplicates, and values that are not in the grid,
-            are ignored. One-dimensional contiguous int64 buffers (NumPy, `array('q')`, memoryview), NumPy
+            NaT of `datetime64[ms]` among them, are ignored. One-dimensional contiguous int64 buffers (NumPy, `array('q')`, memoryview), NumPy
             `datetime64[ms]`, Series of pandas and polars, and Arrow arrays of int64 or timestamp[ms] are read in place;
             a list or another iterable of int is copied. If another thread writes to the memory meanwhile, the result is
             unspecified.
