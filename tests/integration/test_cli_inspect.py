@@ -79,6 +79,18 @@ def test_errors_are_told_with_place_numbers_and_cure_and_end_with_3(write_file, 
     assert (bounds["rule"], bounds["rows"], bounds["places"]) == ("high_below_low", 1, 1)
 
 
+def test_a_row_off_the_grid_is_told_with_its_seconds(write_file, run_inside):
+    path = write_file(0, 1, "90000,1,2,0.5,1.5,-10", 2, "150500,1,2,0.5,1.5,3")
+    _, row, *lines = run_inside("inspect", path).out.splitlines()
+    assert row.split()[2:5] == ["5", "1970-01-01T00:00Z", "1970-01-01T00:02:30.500Z"]
+    places = ["1970-01-01T00:01:30Z", "1970-01-01T00:02:30.500Z"]
+    assert [line.strip() for line in lines[1:3]] == places
+    assert lines[4] == "  1970-01-01T00:01:30Z: 1 2 0.5 1.5 -10"
+    told = run_inside("inspect", path, "--json").json
+    assert (told["off_grid"], rules(told)) == (2, {"off_grid": 2, "volume_below_zero": 1})
+    assert places[1] in run_inside("gaps", write_file(0, "150500,1,2,0.5,1.5,3")).out
+
+
 def test_warnings_and_notes_end_with_0(write_file, run_inside):
     done = run_inside("inspect", write_file(0, 1, "120000,2,2,2,2,0", 1), "--json")
     assert (done.code, rules(done.json)) == (0, {"repeated_row": 1, "zero_volume": 1})

@@ -75,6 +75,8 @@ def test_a_row_off_the_grid_is_found():
     rows = walk()
     rows[500][0] += 1
     assert found(rows) == [(Rule.OFF_GRID, 500, 1)]
+    rows[500][5] = -10.0
+    assert found(rows) == [(Rule.OFF_GRID, 500, 1), (Rule.VOLUME_BELOW_ZERO, 500, 1)]
 
 
 @pytest.mark.parametrize("size", [None, 501, 500])

@@ -14,7 +14,7 @@ from reconciler_engine.archive.series_gaps import SeriesGaps
 from reconciler_engine.cli.output import Output, say
 from reconciler_engine.cli.progress_bar import open_bar
 from reconciler_engine.errors import CandleFileError
-from reconciler_engine.observe.words import counted, iso, printable
+from reconciler_engine.observe.words import counted, iso_uncut, printable
 
 _SHOWN = 3
 _Told = TypeVar("_Told", bound=SeriesGaps)
@@ -70,7 +70,7 @@ FILE_HEADS = ("file", "series", "rows", "first", "last", "missing")
 def file_cells(one: SeriesGaps) -> tuple[str, ...]:
     """Return a row's cells for the columns `FILE_HEADS`."""
     summary = one.summary
-    first, last = ("-" if instant is None else iso(instant) for instant in (summary.first, summary.last))
+    first, last = ("-" if instant is None else iso_uncut(instant) for instant in (summary.first, summary.last))
     return (one.source.name, str(one.series), str(summary.count), first, last, str(summary.missing))
 
 

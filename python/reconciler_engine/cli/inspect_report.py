@@ -11,7 +11,7 @@ from reconciler_engine.cli.output import UNKNOWN, Output, print_table, say
 from reconciler_engine.engine.cache_inspection import InspectedCache
 from reconciler_engine.inspection.file_inspection import InspectedFile
 from reconciler_engine.inspection.flaws import Flaw, Severity
-from reconciler_engine.observe.words import counted, iso
+from reconciler_engine.observe.words import counted, iso, iso_uncut
 from reconciler_engine.planning.ledger import State
 
 _FILE_HEADS = (*FILE_HEADS, "in runs of", "dup", "errors", "warnings", "notes")
@@ -116,8 +116,8 @@ def _print_flaws(name: str, flaws: Sequence[Flaw]) -> None:
         say(f"{flaw.rule.severity.value}: {name}: {flaw.rule.what}: {flaw.rows}; to do: {flaw.rule.cure}")
         for place in flaw.told[:_TOLD]:
             rows = f" ({place.rows} in a row)" if place.first != place.last else ""
-            told = ": ".join(filter(None, ("" if place.first is None else f"{iso(place.first)}{rows}", place.numbers)))
-            say(f"  {told}")
+            slots = "" if place.first is None else f"{iso_uncut(place.first)}{rows}"
+            say(f"  {': '.join(filter(None, (slots, place.numbers)))}")
         if flaw.places > _TOLD:
             say(f"  and {counted(flaw.places - _TOLD, 'more place')}")
 

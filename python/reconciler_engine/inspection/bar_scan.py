@@ -55,9 +55,10 @@ class BarScan:
         take_price, take_volume, take_repeat = self._price.take, self._volume.take, self._repeats.take
         for at, first, high, low, last, volume in rows:
             values = (first, high, low, last, volume)
-            # A single fast test passes nearly all rows. A row that fails is a flaw, and is left out of all other rules.
+            # A single fast test passes nearly all rows. A row that fails is a flaw, and is left out of the rules below.
             if not (0.0 < low <= first <= high < math.inf and low <= last <= high and 0.0 <= volume < math.inf):
                 self._note_values(at, values)
+                self._note_off_grid(at)
                 continue
             if at_before is not None and at <= at_before:
                 if at == at_before:
@@ -65,7 +66,7 @@ class BarScan:
                     continue
                 self.finish()
             if at % step:
-                self.flaws.note(Rule.OFF_GRID, at, at, 1)
+                self._note_off_grid(at)
                 continue
             # The row is a bar of the sequence. For speed, `take` of a run is called only if the bar may belong to one.
             at_before, self._values = at, values
@@ -90,6 +91,10 @@ class BarScan:
             self.flaws.note(Rule.REPEATED_ROW, at, at, 1)
         else:
             self.flaws.note(Rule.TWO_VALUES, at, at, 1, f"{_listed(values)}, not {_listed(self._values or ())}")
+
+    def _note_off_grid(self, at: int) -> None:
+        if at % self._step:
+            self.flaws.note(Rule.OFF_GRID, at, at, 1)
 
     def _note_values(self, at: int, values: Values) -> None:
         """Note a row with impossible values, for the first rule that it breaks."""

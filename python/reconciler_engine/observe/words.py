@@ -10,11 +10,18 @@ _SECOND, _MINUTE, _HOUR, _DAY = 1_000, 60_000, 3_600_000, 86_400_000
 _YEAR_10000 = 253_402_300_800_000
 
 
-def iso(instant: int, unit: Literal["minutes", "seconds"] = "minutes") -> str:
-    """Return an instant (ms UTC) as `2026-01-31T13:00Z`; after the year 9999, as a number of ms."""
+def iso(instant: int, unit: Literal["minutes", "seconds", "milliseconds"] = "minutes") -> str:
+    """Return an instant (ms UTC) as `2026-01-31T13:00Z`, cut to `unit`; after the year 9999, as a number of ms."""
     if instant >= _YEAR_10000:
         return f"{instant}ms"
-    return datetime.fromtimestamp(instant // 1_000, UTC).replace(tzinfo=None).isoformat(timespec=unit) + "Z"
+    seconds, ms = divmod(instant, 1_000)
+    moment = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None, microsecond=ms * 1_000)
+    return f"{moment.isoformat(timespec=unit)}Z"
+
+
+def iso_uncut(instant: int) -> str:
+    """Return an instant (ms UTC) like `iso`, with its seconds and milliseconds where they are not 0."""
+    return iso(instant, "milliseconds" if instant % _SECOND else "seconds" if instant % _MINUTE else "minutes")
 
 
 def counted(number: object, what: str) -> str:
