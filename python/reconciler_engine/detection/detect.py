@@ -40,10 +40,10 @@ def detect_gaps(timestamps: object, expected: object, *, trusted: bool = False, 
 
     Args:
         timestamps: Open times that are present (ms UTC), in any order. Duplicates, and values that are not in the grid,
-            NaT of `datetime64[ms]` among them, are ignored. One-dimensional contiguous int64 buffers (NumPy, `array('q')`, memoryview), NumPy
-            `datetime64[ms]`, Series of pandas and polars, and Arrow arrays of int64 or timestamp[ms] are read in place;
-            a list or another iterable of int is copied. If another thread writes to the memory meanwhile, the result is
-            unspecified.
+            NaT of `datetime64[ms]` among them, are ignored. One-dimensional contiguous int64 buffers (NumPy,
+            `array('q')`, memoryview), NumPy `datetime64[ms]`, Series of pandas and polars, and Arrow arrays of int64 or
+            timestamp[ms] are read in place; a list or another iterable of int is copied. If another thread writes to
+            the memory meanwhile, the result is unspecified.
         expected: The grid: an ascending `range` (the fast case), or strictly increasing int64 values of the types
             above.
         trusted: Promise that `timestamps` are sorted, unique and all in the grid, which must be a range. The search
