@@ -64,7 +64,8 @@ def journal(
     Shown are candles filled, removed or replaced, slots proved empty, and evidence set by hand. Without SYMBOL and
     TIMEFRAME, the configured series are shown, or else all series that passes looked at. Changes of
     members come from the journal of each series, which keeps the newest 500 for 30 days after the last one. Fills,
-    proofs and passes come from the records of passes, which are kept for four days.
+    proofs and passes come from the records of passes, which are kept for four days; a slot that is filled while two
+    passes look at it counts for both.
     """
     from reconciler_engine.cli.journal_report import show_journal
     from reconciler_engine.cli.known_series import known_scopes, known_series
