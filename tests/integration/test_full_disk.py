@@ -48,11 +48,11 @@ def test_the_log_of_an_engine_tells_a_full_disk_once_an_event(start_process, sta
             await refuse_writes(own_server, client, "MISCONF")
 
     trio.run(fill_up)
-    first = engine.wait_event("slot skipped", job="gap_scan", level="WARNING")
+    first = engine.wait_event("tick skipped", job="gap_scan", level="WARNING")
     while "MISCONF" not in first["reason"]:
-        first = engine.wait_event("slot skipped", job="gap_scan")
+        first = engine.wait_event("tick skipped", job="gap_scan")
     # some ticks later
-    engine.wait_event("slot skipped", job="verify")
+    engine.wait_event("tick skipped", job="verify")
     engine.stop()
-    told = [line for line in engine.read_all() if '"slot skipped"' in line and "MISCONF" in line]
+    told = [line for line in engine.read_all() if '"tick skipped"' in line and "MISCONF" in line]
     assert sum('"job": "gap_scan"' in line for line in told) == 1

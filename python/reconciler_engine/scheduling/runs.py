@@ -128,11 +128,11 @@ class JobRuns:
     def _skip(self, tick: Tick, error: str | None, *, elsewhere: bool = False) -> None:
         figures = self._figures
         self._figures = replace(figures, skipped=figures.skipped + 1, last_error=error or figures.last_error)
-        why = "a run is still open" if error is None else f"whether a run is open is unknown: {error}"
+        why = "a run is still open" if error is None else f"cannot read whether a run is open: {error}"
         facts = {"job": tick.job, "slot": tick.slot, "reason": why, "summary": f"{tick.job:<14}  {why}"}
         # An open run is normal, so it is no warning.
         level = logging.INFO if error is None else logging.WARNING
-        _LOG.log(level, "slot skipped", extra=facts if error is None else {**facts, "error": error})
+        _LOG.log(level, "tick skipped", extra=facts if error is None else {**facts, "error": error})
         self._emit(SlotSkipped(tick, error, elsewhere))
 
 

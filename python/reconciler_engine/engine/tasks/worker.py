@@ -241,7 +241,7 @@ class Worker:
                 await self._queue.touch(list(self._in_hand.values()))
                 await self._queue.redeliver_idle()
             except StoreError as error:
-                _logger.info("tasks could not be kept", extra={"error": str(error)})
+                _logger.info("could not renew its tasks", extra={"error": str(error)})
 
 
 def _failed(task: ScanTask | PageTask, error: str) -> ScanOutcome | PageOutcome:
