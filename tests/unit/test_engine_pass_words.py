@@ -19,6 +19,7 @@ def row(symbol, timeframe="1m", **counts):
             ReconciliationResult(series=(row("A-USD"), row("B-USD")), duration_ms=40),
             "nothing missing in 2 series, 0.0 s",
         ),
+        (ReconciliationResult(duration_ms=40), "no series was due, 0.0 s"),
         (
             ReconciliationResult(series=(row("A-USD"),), duration_ms=40, mismatched=3, repaired=1, requests=2),
             "nothing missing in 1 series, 0.0 s; 2 requests to look again; 3 wrong bars: 1 repaired",

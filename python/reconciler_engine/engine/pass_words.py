@@ -24,7 +24,8 @@ def in_words(result: ReconciliationResult) -> str:
         if result.gaps_found:
             text += f"; most gaps: {_most(result.series)}"
     else:
-        text = f"nothing missing in {len(result.series) - unknown} series, {took}"
+        looked_at = len(result.series) - unknown
+        text = f"nothing missing in {looked_at} series, {took}" if result.series else f"no series was due, {took}"
         if result.confirmed_empty:
             text += f"; {counted(result.confirmed_empty, 'slot')} proved empty"
         if result.requests:
