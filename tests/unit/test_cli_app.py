@@ -46,5 +46,21 @@ def test_the_module_runs_and_says_its_version():
 
 def test_a_command_of_another_name_is_refused():
     result = CliRunner().invoke(app, ["strt"])
-    assert (result.exit_code, "No such command 'strt'" in result.output) == (2, True)
+    assert (result.exit_code, "No such command 'strt'." in result.output) == (2, True)
+    assert "Did you mean 'scan'?" in CliRunner().invoke(app, ["scna"]).output
     assert app.get_command(click.Context(app), "app") is None
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("cluster", "did you mean scaling?"),
+        ("files", "did you mean archives?"),
+        ("setings", "did you mean settings?"),
+        ("xyzzy", "topics: archives, design, "),
+    ],
+)
+def test_an_unknown_topic_of_the_manual_is_refused_with_the_closest(word, told):
+    result = CliRunner().invoke(app, ["manual", word])
+    assert result.exit_code == 2
+    assert f"the manual has no topic '{word}'; {told}" in result.output
