@@ -25,6 +25,12 @@ def test_every_promised_name_is_there_and_no_other():
         assert getattr(reconciler_engine, name) is not None
 
 
+def test_completion_lists_every_promised_name():
+    assert set(dir(reconciler_engine)) >= PROMISED | {"__name__", "__all__"}
+    listed = "import reconciler_engine as r, sys; names = set(dir(r)); sys.exit(not set(r.__all__) <= names)"
+    assert loaded_by(listed) == set()
+
+
 def test_a_name_that_is_not_there_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = reconciler_engine.nothing
