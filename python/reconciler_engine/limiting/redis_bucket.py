@@ -24,7 +24,8 @@ _T = TypeVar("_T")
 def script_text() -> str:
     """Return the Lua source of the bucket and its breaker."""
     folder = files("reconciler_engine.limiting")
-    return "".join(folder.joinpath(f"{part}.lua").read_text("utf-8") for part in ("origin", "breaker", "token_bucket"))
+    parts = ("permit_header", "origin", "breaker", "token_bucket")
+    return "".join(folder.joinpath(f"{part}.lua").read_text("utf-8") for part in parts)
 
 
 class RunScript(Protocol):

@@ -1,30 +1,8 @@
--- The token bucket, by Redis' clock, and the admission by the breaker; budget.py and breaker.py describe them. A test
--- compares it step by step with tests/limiter_model (tests/property/test_limiting_parity.py). The script consists of
+-- The token bucket; budget.py describes it, permit_header.lua its keys, arguments and replies. A test compares it step by
+-- step with tests/limiter_model (tests/property/test_limiting_parity.py). The script consists of permit_header.lua,
 -- origin.lua, breaker.lua and this file. If the server's history of writes has changed, the record of permits may be
 -- lost: the bucket starts empty, and permits granted before are void. The first number of a reply to `reserve` and
 -- `confirm` is a `Reply` of permit_steps.py.
---
--- KEYS[1]  hash: born seen offset until cut tat1 [tat2] in microseconds; granted share cause; origin; limits and
---          breaker, as the last engine gave them
--- KEYS[2]  hash: the breaker's fields
--- ARGV     reserve max_wait_us limit...            -> {1, wait_us, slot, born, turn} | {0, wait_us}
---                                                     | {3, wait_us} somebody probes | {4, left_us, why} stopped
---                                                     | {5, wait_us, why, silent} gone
---          confirm slot born turn lateness_us      -> {1, late_us} | {2, wait_us} | {0}
---          push    pause_us limit...               -> {until}
---          report  turn answer why limit...        -> {count, stopped_us}
---          forgive limit...                        -> {}
---          read                                    -> {seen, until, granted, share, cause, turn, silent, throttled,
---                                                     blocked, denied, probe, stopped, why, tat1 [, tat2]} | {}
---          spare   max_wait_us limit...            -> as reserve, but {3, wait_us} while a permit would be the last one
---                                                     of the bucket, so that others go first
---          terms                                   -> {lateness_us, breaker's key, limit...} | {}
--- limit    interval_us tolerance_us; one or two limits. Without any, those of the last engine count. If Redis has lost
---          these too, no permit is granted, and replies are empty.
---
--- Any program in any language may use the bucket of an engine, without its settings (`terms` returns KEYS[2]).
--- `reserve 0` returns {1, 0, slot, born, turn} if a request may go out now, else how long to wait before the next call.
--- `report turn answer status` reports its outcome: served, unclear, silent, throttled, blocked or denied.
 
 local LONGEST_WAIT_US = 3600000000
 local HORIZON_US = 2 * LONGEST_WAIT_US

@@ -1,0 +1,31 @@
+-- Permits for requests to the exchange: the token bucket, by Redis' clock, and the admission by the breaker. Any program
+-- in any language may use the budget of an engine, without its settings.
+--
+-- A program needs two operations:
+--   reserve 0                   asks for a permit. 0 is the longest wait (us) for which the caller would take one. The
+--                               reply {1, 0, slot, born, turn} is a permit: send the request at once. Any other reply
+--                               is not: ask again after the second number (us).
+--   report turn answer status   reports the outcome: the permit's turn; served, unclear, silent, throttled, blocked or
+--                               denied; the HTTP status, 0 without an answer.
+-- slot is the instant (us) for which the permit is granted, born the birth of the bucket that granted it, turn the state
+-- of the breaker. A program that keeps a permit for a while asks with slot, born and turn whether it still holds
+-- (confirm). A permit that is not used needs no return.
+--
+-- KEYS[1]  hash: born seen offset until cut tat1 [tat2] in microseconds; granted share cause; origin; limits and
+--          breaker, as the last engine gave them
+-- KEYS[2]  hash: the breaker's fields
+-- ARGV     reserve max_wait_us limit...            -> {1, wait_us, slot, born, turn} | {0, wait_us}
+--                                                     | {3, wait_us} somebody probes | {4, left_us, why} stopped
+--                                                     | {5, wait_us, why, silent} gone
+--          confirm slot born turn lateness_us      -> {1, late_us} | {2, wait_us} | {0}
+--          push    pause_us limit...               -> {until}
+--          report  turn answer why limit...        -> {count, stopped_us}
+--          forgive limit...                        -> {}
+--          read                                    -> {seen, until, granted, share, cause, turn, silent, throttled,
+--                                                     blocked, denied, probe, stopped, why, tat1 [, tat2]} | {}
+--          spare   max_wait_us limit...            -> as reserve, but {3, wait_us} while a permit would be the last one
+--                                                     of the bucket, so that others go first
+--          terms                                   -> {lateness_us, breaker's key, limit...} | {}
+-- limit    interval_us tolerance_us; one or two limits. Without any, those of the last engine count. If Redis has lost
+--          these too, no permit is granted, and replies are empty.
+
