@@ -107,7 +107,7 @@ def test_a_bar_unverified_for_half_an_hour_is_not_ready_by_default(ask, hold, ne
     third = newest - 3 * DAY_MS
     done = ask()
     assert done.code == 3
-    assert done.out.endswith(f": 2 unverified, the first {iso(third)}; ready up to {iso(third)}\n")
+    assert done.out.endswith(f": 2 unverified, the first {iso(third)}; ready before {iso(third)}\n")
     told = ask("--json").json
     assert (told["overdue"], told["first_overdue"], told["first_reason"]) == (2, third, "unverified")
     assert told["ready_until"] == third
@@ -141,7 +141,7 @@ def test_a_series_that_is_not_says_why(ask, hold, newest):
     assert done.out.endswith(
         f": 2 missing, the first {iso(newest - 3 * DAY_MS)} (not asked for); "
         f"1 suspect, the first {iso(newest - 2 * DAY_MS)}; 1 proved not to exist; "
-        f"ready up to {iso(newest - 3 * DAY_MS)}\n"
+        f"ready before {iso(newest - 3 * DAY_MS)}\n"
     )
     told = ask("--json")
     assert told.code == 3

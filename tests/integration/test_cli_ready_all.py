@@ -132,6 +132,7 @@ def test_the_reach_of_a_series_without_its_newest_bar_is_that_of_the_bars_before
     assert row["ready"] is False
     (line,) = (line for line in run("--reach", "--bars", 1_000).out.splitlines() if line.startswith("BTC-USD"))
     assert line.split()[1:4] == [iso(newest - 7 * HOUR), iso(newest - HOUR), "never"]
+    assert line.endswith("bars: the newest is missing or suspect")
 
 
 def test_without_symbols_and_an_engine_there_is_nothing_to_ask_about(run_inside, redis_url):

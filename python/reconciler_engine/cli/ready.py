@@ -193,7 +193,7 @@ def describe(series: Series, asked: str, readiness: Readiness) -> str:
     if readiness.lacking:
         doubts.insert(0, f"{readiness.lacking} lacking")
     if readiness.ready_until > readiness.window.start:
-        besides.append(f"ready up to {iso(readiness.ready_until)}")
+        besides.append(f"ready before {iso(readiness.ready_until)}")
     return f"{series} is not ready: of {reach}: {'; '.join([*doubts, *besides])}"
 
 

@@ -153,6 +153,10 @@ def _print_reach(
         note = f"all {slots} bars" if answer.is_ready else f"{slots} of {question.bars} bars"
         if answer.is_ready and slots == MAX_BARS:
             note = f"{slots} bars or more"
+        if question.series in through:
+            lost = (answer.window.stop - through[question.series]) // step
+            note += ": the newest is" if lost == 1 else f": the newest {lost} are"
+            note += " missing or suspect"
         last = "-" if complete_from == "never" else iso(through.get(question.series, answer.window.stop) - step)
         rows.append((str(question.series), complete_from, last, _from(answer, answer.ready_from), note))
     print_columns(("series", "complete from", "through", "and verified from", "newest bars that are both"), rows)
