@@ -147,7 +147,10 @@ def test_init_writes_a_file_that_is_in_order_and_overwrites_none(run_inside, tmp
     assert again.code == 1
     assert f"{file} exists and is not overwritten" in again.err
     assert file.read_text() == "workers = 4\n"
-    assert run_inside("config", "init", tmp_path / "none" / "x.toml").code == 1
+    nowhere = tmp_path / "none" / "x.toml"
+    refused = run_inside("config", "init", nowhere)
+    assert refused.code == 1
+    assert f"{nowhere} cannot be written (No such file or directory); {nowhere.parent} must be a folder" in refused.err
     assert run_inside("config", "init").out == template()
 
 

@@ -93,6 +93,15 @@ def test_slots_are_marked_listed_and_forgotten(server, run):
     assert (nothing.code, nothing.out) == (0, "BTC-USD:1m: 0 slots forgotten\n")
 
 
+def test_a_relative_time_is_rounded_down_to_the_open_time_of_a_bar(run):
+    halt = ("--state", "halted", "--from", "-2h", "--to", "-1h")
+    assert run("evidence", "mark", "BTC-USD", "5m", *halt).out == "BTC-USD:5m: 12 slots marked halted\n"
+    (stretch,) = run("evidence", "BTC-USD", "5m", "--json").json["stretches"]
+    assert stretch["start"] % (5 * MINUTE) == 0
+    forgotten = run("evidence", "forget", "BTC-USD", "5m", "--from", "-3h", "--to", "now", "--json")
+    assert forgotten.json == {"forgotten": 12}
+
+
 @pytest.fixture
 def learn(redis_url):
     """Have the evidence hold this knowledge."""
@@ -254,7 +263,7 @@ def test_without_a_series_those_that_passes_looked_at_are_shown(server, run, cle
             ("evidence", "mark", "BTC-USD", "1m", "--state", "empty", "--from", "2026-01-01", "--to", "2199-01-01"),
             ["--to 2199-01-01T00:00Z: bars from ", "have not closed; allowed: 20"],
         ),
-        (("journal", "BTC-USD"), ["timeframe ''"]),
+        (("journal", "BTC-USD"), ["TIMEFRAME is missing; allowed: 1m, 5m, "]),
         (("journal", "BTC-USD", "1m", "--since", "then"), ["--since 'then': no time"]),
     ],
 )

@@ -122,6 +122,7 @@ def test_every_name_that_does_not_say_its_series_is_named(write_file, run_inside
     said = done.err.splitlines()
     assert len(said) == 3
     assert "file name 'dump.csv' does not say its series; allowed: SYMBOL_TIMEFRAME" in said[0]
+    assert said[0].endswith("or the flags --symbol and --timeframe")
     assert "file name 'btc_1m.csv': symbol 'btc' is not a product id; allowed" in said[1]
     assert "file name 'BTC-USD_3m.csv': timeframe '3m' is not supported; allowed: 1m" in said[2]
 

@@ -55,7 +55,7 @@ def parse_file_name(path: Path, symbol: str | None = None, timeframe: Timeframe 
         if len(parts) < 2:  # noqa: PLR2004 - a symbol and a timeframe
             raise ValueError(
                 f"file name {path.name!r} does not say its series; allowed: SYMBOL_TIMEFRAME_....csv.gz, "
-                "or name symbol and timeframe"
+                "or the flags --symbol and --timeframe"
             )
         try:
             symbol = spell_symbol(parts[0]) if symbol is None else symbol

@@ -49,6 +49,11 @@ def parse_instant(flag: str, text: str | None, faults: list[str]) -> int:
     return instant
 
 
+def is_relative(text: str | None) -> bool:
+    """Return whether a text names a time by the present one, such as `now`, `today` or `-2h`."""
+    return text is not None and _spoken(text, 0) is not None
+
+
 def _spoken(text: str, now: int) -> int | None:
     """Return the instant of a text such as `today` or `-2h`, seen from `now` (ms UTC); None for other texts."""
     if text == "now":
@@ -64,7 +69,8 @@ def parse_series(symbol: str, timeframe: str | None, faults: list[str]) -> Serie
     try:
         parsed = Timeframe.parse(timeframe or "")
     except ValueError as error:
-        faults.append(str(error))
+        allowed = ", ".join(one.value for one in Timeframe)
+        faults.append(str(error) if timeframe else f"TIMEFRAME is missing; allowed: {allowed}")
         parsed = Timeframe.M1
     try:
         return Series(symbol, parsed)

@@ -176,6 +176,9 @@ def init(*, file: Path | None) -> None:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
         leave(FAILURE, f"{file} exists and is not overwritten; name another file")
+    except OSError as error:
+        needed = f"{file.parent} must be a folder in which this user may write"
+        leave(FAILURE, f"{file} cannot be written ({error.strerror}); {needed}")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(template())
@@ -187,7 +190,7 @@ def init(*, file: Path | None) -> None:
 
 
 _HEAD = """\
-# Settings of reconciler-engine. Flags and RECONCILER_<NAME> go before this file; what stands behind a # is unset.
+# Settings of reconciler-engine. Flags and RECONCILER_<NAME> override this file; lines that begin with # are not set.
 # reconciler-engine config check FILE names every fault, reconciler-engine doctor --config FILE looks further.
 """
 _SET = {"symbols": ["BTC-USD", "ETH-USD"]}

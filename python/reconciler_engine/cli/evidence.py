@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler_engine.cli.arguments import parse_instant, parse_range, parse_series
+from reconciler_engine.cli.arguments import is_relative, parse_instant, parse_range, parse_series
 from reconciler_engine.cli.options import (
     EVIDENCE_SETTINGS,
     Given,
@@ -201,6 +201,8 @@ def _slots(
 ) -> tuple[ReconciliationConfig, Series, Interval]:
     """Return the settings, the series, and the interval of slots to change, whose bounds are open times of bars.
 
+    A relative time, such as `-2h`, is rounded down to the open time of the bar that contains it.
+
     Raises:
         ConfigError: An argument or a setting is faulty; names each fault, those in `faults` included.
     """
@@ -210,6 +212,11 @@ def _slots(
     bounds = [parse_instant(flag, text, faults) for flag, text in (("--from", asked.start), ("--to", asked.stop))]
     if not faults and series is not None:
         step = series.timeframe.step_ms
+        # A relative time is seldom an open time, so it stands for that of the bar that contains it.
+        bounds = [
+            instant - instant % step if is_relative(text) else instant
+            for instant, text in zip(bounds, asked, strict=True)
+        ]
         for flag, instant in zip(("--from", "--to"), bounds, strict=True):
             before = instant - instant % step
             if before != instant:
