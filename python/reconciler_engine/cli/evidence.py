@@ -131,8 +131,9 @@ def mark(
 
     Slots declared empty, halted or unlisted count as complete and are never asked for. Slots that hold a candle are
     left out, and a candle that comes later overrides the declaration. An accepted candle counts as right until it
-    changes, whatever the exchange answers; slots without a candle are left out. The change is journalled, and
-    `evidence forget` undoes it.
+    changes, whatever the exchange answers; slots without a candle are left out. The range begins and ends at open times
+    of bars; relative times, such as -2h, are rounded down to them. The change is journalled, and `evidence forget`
+    undoes it.
     """
     from reconciler_engine.cli.session import Session, in_session
     from reconciler_engine.engine.evidence_edits import accept_candles, mark_slots
@@ -178,6 +179,8 @@ def forget(*, symbol: str, timeframe: str, asked: Span, output: Output, given: G
     \b
     Examples:
       reconciler-engine evidence forget BTC-USD 1m --from 2026-01-31 --to 2026-02-01
+
+    The range begins and ends at open times of bars; relative times, such as -2h, are rounded down to them.
     """
     from reconciler_engine.cli.session import Session, in_session
     from reconciler_engine.engine.evidence_edits import forget_slots
