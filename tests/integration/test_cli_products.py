@@ -84,6 +84,37 @@ def test_a_choice_means_what_is_traded_most_and_is_known_to_later_scans(run_pass
     assert run_pass("scan", "top:2:USD", exchange.url).code == 78
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("scan", "--symbols", "BTC-UDS,BTC-USD", "--timeframes", "1d"),
+        ("plan", "--symbols", "BTC-UDS", "--timeframes", "1d"),
+        ("coverage", "--symbols", "BTC-UDS", "--timeframes", "1d"),
+        ("inspect", "--symbols", "BTC-UDS", "--timeframes", "1d"),
+        ("ready", "--all", "--symbols", "BTC-UDS", "--timeframes", "1d"),
+        ("reconcile", "--symbols", "BTC-UDS", "--timeframes", "1d", "--dry-run"),
+        ("backfill", "BTC-UDS", "1d", "--from", "-3d", "--dry-run"),
+        ("verify", "BTC-UDS", "1d", "--from", "-3d", "--dry-run"),
+        ("evidence", "BTC-UDS", "1d"),
+        ("journal", "BTC-UDS", "1d"),
+    ],
+    ids=" ".join,
+)
+def test_without_requests_a_symbol_that_the_kept_list_lacks_is_warned_of(
+    run_inside, run_pass, start_exchange, redis_url, words
+):
+    exchange = start_exchange(start=NOON)
+    command = (*words, "--redis-url", redis_url, "--base-url", exchange.url, "--json")
+    early = run_inside(*command)
+    assert early.err == ""
+    run_pass("reconcile", "BTC-USD", exchange.url)
+    done = run_inside(*command)
+    assert done.code == early.code
+    warning = json.loads(done.err)
+    assert warning["event"] == "symbol not in the kept product list, which may lack new products and futures"
+    assert warning["fault"].startswith("symbol BTC-UDS is not a product of the exchange; near: BTC-USD")
+
+
 def test_choices_come_from_the_environment_and_the_file_as_well(run_inside, start_exchange, redis_url, tmp_path):
     exchange = start_exchange(start=NOON)
     file = tmp_path / "reconciler.toml"

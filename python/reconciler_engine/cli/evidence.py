@@ -82,6 +82,7 @@ def list_(*, symbol: str, timeframe: str, asked: Span, output: Output, given: Gi
         raise ConfigError(faults)
 
     async def read(session: Session) -> SeriesEvidence:
+        await session.check_symbol(series.symbol)
         store = session.parts.evidence
         late = await store.late(series)
         extent = await store.extent(series)
@@ -148,6 +149,7 @@ def mark(
 
     async def edit(session: Session) -> EvidenceEdit:
         # Allowed for invented candles, too: their evidence stays in their own cache.
+        await session.check_symbol(series.symbol)
         parts, by = session.parts, _author("evidence mark")
         now = await parts.clock.now()
         _check_kept(config, series, slots, now)
@@ -188,6 +190,7 @@ def forget(*, symbol: str, timeframe: str, asked: Span, output: Output, given: G
     config, series, slots = _slots(symbol, timeframe, given, asked, [])
 
     async def edit(session: Session) -> EvidenceEdit:
+        await session.check_symbol(series.symbol)
         parts, by = session.parts, _author("evidence forget")
         now = await parts.clock.now()
         return await forget_slots(parts.evidence, series, slots, parts.retention, now, by=by)

@@ -85,6 +85,8 @@ def journal(
 
     async def read(session: Session) -> Done:
         parts = session.parts
+        if asked is not None:
+            await session.check_symbol(asked.symbol)
         series = await known_series(session, given, may_lack=True) if asked is None else [asked]
         changes = await Journal(parts.client, parts.scope).read(series, since=start, until=stop, limit=limit)
         passes = [

@@ -59,6 +59,14 @@ class Session:
             symbols = await choose_symbols(config.symbols, self.parts, self.source)
         return config.with_symbols(symbols).series()
 
+    async def check_symbol(self, symbol: str) -> None:
+        """Warn of a symbol that the kept product list lacks.
+
+        Raises:
+            StoreError: Redis did not answer.
+        """
+        await choose_kept_symbols([symbol], self.parts)
+
     async def with_worker(self, direct: Callable[[], Awaitable[_Result]]) -> _Result:
         """Run `direct` while a worker in this process does tasks, beside workers that run already; return its result.
 

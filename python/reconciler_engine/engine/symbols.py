@@ -75,20 +75,25 @@ async def choose_known_symbols(symbols: Sequence[str], parts: Parts, source: Coi
 async def choose_kept_symbols(symbols: Sequence[str], parts: Parts) -> tuple[str, ...]:
     """Return the symbols of a configuration, selectors resolved by the list in Redis, without a request.
 
+    Symbols that the list lacks are taken, with a warning that names similar ones; without a list they are not checked.
+
     Raises:
         ConfigError: There are selectors, but Redis has no list, or a selector matches nothing in it.
         StoreError: Redis failed or refused the command.
     """
     unclear = _selector_texts(symbols)
-    if not unclear:
-        return tuple(symbols)
     kept = await parts.products.read()
     if not kept.products:
+        if not unclear:
+            return tuple(symbols)
         hint = "`reconcile` or `start` with them fetches one; allowed without: product ids such as BTC-USD"
         raise ConfigError([f"symbols {', '.join(unclear)}: no product list is kept in Redis yet; {hint}"])
-    # The kept list may lack a new product, so plain symbols are taken unchecked.
-    plain = [text for text in symbols if text not in unclear]
-    return choose([Selector.parse(text) for text in symbols], [*kept.products, *map(_stand_in, plain)])
+    selectors = [Selector.parse(text) for text in symbols]
+    unknown = look_up(selectors, kept.products).unknown
+    for fault in unknown.values():
+        event = "symbol not in the kept product list, which may lack new products and futures"
+        _logger.warning(event, extra={"fault": fault, "listed_at": kept.at})
+    return choose(selectors, [*kept.products, *map(_stand_in, unknown)])
 
 
 async def refresh_when_due(parts: Parts, source: CoinbaseClient) -> None:

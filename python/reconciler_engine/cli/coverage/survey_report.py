@@ -7,7 +7,6 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.passes.survey import Survey, SurveyedSeries
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.series import Series
 from reconciler_engine.observe.obstacles import describe_obstacles
 from reconciler_engine.observe.words import counted, iso
 from reconciler_engine.planning.coverage_picture import Row
@@ -71,8 +71,10 @@ def watch_coverage(given: Given, asked: Span, output: Output) -> None:
     coloured = shows_colours(sys.stdout)
 
     async def look(session: Session) -> None:
+        series = await session.series()
+
         async def answer() -> None:
-            survey = await _look(session, range_, Verify.DUE)
+            survey = await _look(session, series, range_, Verify.DUE)
             _draw(_rows(survey), survey, config, output, coloured=coloured)
 
         await watch(answer)
@@ -115,14 +117,17 @@ def _survey(
     command: str, given: Given, asked: Span, output: Output, verify: Verify = Verify.DUE
 ) -> tuple[Survey, ReconciliationConfig]:
     range_, config, credentials = load_range(given, asked, signed=True)
-    look = partial(_look, asked=range_, verify=verify)
+
+    async def look(session: Session) -> Survey:
+        return await _look(session, await session.series(), range_, verify)
+
     return in_session(config, output, command, look, credentials=credentials), config
 
 
-async def _look(session: Session, asked: Interval | None, verify: Verify) -> Survey:
+async def _look(session: Session, series: Sequence[Series], asked: Interval | None, verify: Verify) -> Survey:
     config = session.parts.config
     return await session.parts.surveyor.survey(
-        await session.series(),
+        series,
         asked or config.full_reconcile_window_ms,
         bars=config.window_bars,
         verify=verify,
