@@ -31,12 +31,12 @@ def test_a_week_is_planned_filled_and_found_complete(command, run_inside):
         f"{SLOTS} slots missing, 0 confirmed empty: {PAGES} requests, 7 s at 5 per 1000 ms; nothing was asked"
         in plan.out
     )
-    assert "a key made here lives 1 d after its last write; --ttl 0 keeps it" in plan.out
+    assert "new keys expire 1 d after their last write (ttl); --ttl 0: never" in plan.out
     assert exchange.requests() == []
     done = run_inside(*words("BTC-USD", "1m", *RANGE, "--batch-size", 200, "--ttl", 0))
     assert done.code == 0, done.err
     assert f"{SLOTS} of {SLOTS} missing slots filled, 0 confirmed empty, 0 unresolved, {PAGES} requests" in done.out
-    assert "lives" not in done.out
+    assert "expire" not in done.out
     assert len(exchange.requests()) == PAGES
     again = run_inside(*words("1m", "BTC-USD", *RANGE, "--dry-run", "--json"))
     assert (again.json["requests"], again.json["missing"], again.json["duration_ms"]) == (0, 0, 0)

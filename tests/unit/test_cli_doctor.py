@@ -80,8 +80,8 @@ def test_verification_is_told_in_requests_with_the_cure_of_a_small_share():
     few = check_verification(config, series[:300], signed=False)
     assert few.status == "ok"
     assert few.detail == (
-        "about 502 requests an hour for 300 series, or 197 where longer bars are the sums of shorter ones, before "
-        "second answers and references; verify_share 0.25 lets 4500 out"
+        "about 502 requests an hour for 300 series, or 197 if longer bars equal the sums of shorter ones; second "
+        "answers and references not counted; verify_share 0.25 allows 4500"
     )
     many = check_verification(config, series, signed=False)
     assert many.status == "warn"

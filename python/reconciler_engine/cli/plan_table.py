@@ -77,7 +77,7 @@ def duration(ms: int) -> str:
 def print_life(config: ReconciliationConfig) -> None:
     """Print how long keys that the command makes in Redis live; nothing if they do not expire."""
     if config.life_s:
-        say(f"  a key made here lives {duration(config.life_s * 1_000)} after its last write; --ttl 0 keeps it")
+        say(f"  new keys expire {duration(config.life_s * 1_000)} after their last write (ttl); --ttl 0: never")
 
 
 def audited(result: ReconciliationResult) -> str:

@@ -125,8 +125,8 @@ def check_verification(config: ReconciliationConfig, series: list[Series] | None
     load = verify_load(series, config.verify_rules, 60 * share.rate_per_s)
     detail = (
         f"about {counted(round(load.per_hour), 'request')} an hour for {len(series)} series, or "
-        f"{ceil(load.with_sums_per_hour)} where longer bars are the sums of shorter ones, before second answers and "
-        f"references; verify_share {config.verify_share:g} lets {load.allowed_per_hour:.0f} out"
+        f"{ceil(load.with_sums_per_hour)} if longer bars equal the sums of shorter ones; second answers and references "
+        f"not counted; verify_share {config.verify_share:g} allows {load.allowed_per_hour:.0f}"
     )
     if load.holds:
         return Check(name, "ok", detail)
