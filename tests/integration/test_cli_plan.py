@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import redis as redis_py
-from tests.integration.engines import DENSE, MINUTE, THIN, engine
+from tests.integration.engines import DENSE, MINUTE, T0, THIN, engine
+from tests.integration.test_task_rules import status_of
 from tests.integration.test_verify_run import Verified
 
 from reconciler_engine.engine.forecast import Forecast, forecast
 from reconciler_engine.engine.scheduled_passes import FULL_RECONCILE, GAP_SCAN, VERIFY
+from reconciler_engine.observe.status import JobStatus
 from reconciler_engine.planning.verification import DEFAULT_MAX_UNVERIFIED_MS, SPARE_MS
+from reconciler_engine.store.status_board import scope_of
 
 
 async def remove(world: Verified, *ages: int) -> None:
@@ -85,6 +88,31 @@ def test_people_read_jobs_with_their_time_and_series_with_their_requests(run_ins
     told = run_inside("plan", "--symbols", "BTC-USD,ETH-USD", "--json", **settings).json
     assert [job["job"] for job in told["jobs"]] == ["gap_scan", "full_reconcile", "verify"]
     assert told["series"][0]["requests"]["full_reconcile"] == 1
+
+
+def test_beside_an_engine_the_ticks_are_the_engines(run_inside, redis_url):
+    counts = dict.fromkeys(("is_running", "runs", "skipped", "missed", "failed", "timed_out"), 0)
+    ticks = {GAP_SCAN: T0, FULL_RECONCILE: None, VERIFY: T0 + 1}
+    jobs = tuple(
+        JobStatus.model_validate({"name": name, "cron": "* * * * *", "next_tick": at, **counts})
+        for name, at in ticks.items()
+    )
+    engine = status_of("127.0.0.1:7").model_copy(update={"jobs": jobs})
+    settings = {"RECONCILER_REDIS_URL": redis_url, "RECONCILER_TIMEFRAMES": "1h", "RECONCILER_SYMBOLS": "BTC-USD"}
+    with redis_py.Redis.from_url(redis_url) as client:
+        client.set(key := scope_of(engine).key(f"status:{engine.node}"), engine.model_dump_json())
+        client.hset("recon:engines", key, engine.node)
+    told = run_inside("plan", "--json", **settings).json["jobs"]
+    assert {job["job"]: (job["at"], job["tick_of"]) for job in told} == {
+        name: (at, engine.node) for name, at in ticks.items()
+    }
+    said = run_inside("plan", **settings).out.splitlines()
+    assert said[-3].startswith("full_reconcile never: ")
+    assert said[-1] == (
+        "  ticks of gap_scan, full_reconcile, verify by the running engine; all else by the settings of this command"
+    )
+    gap_scan, _, verify = run_inside("plan", "--json", "--gap-scan-cron", "* * * * *", **settings).json["jobs"]
+    assert (gap_scan["at"] > T0, gap_scan["tick_of"], verify["tick_of"]) == (True, None, engine.node)
 
 
 def test_what_is_kept_for_good_adds_the_requests_of_the_scrub(run_inside, redis_url):

@@ -7,6 +7,7 @@ from reconciler_engine.cli.session import Session
 from reconciler_engine.coinbase.base_url import COINBASE
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.series import Series
+from reconciler_engine.observe.status import EngineStatus
 from reconciler_engine.store.coverage import Coverage
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.status_board import StatusBoard, scope_of
@@ -56,9 +57,13 @@ async def feed_scope(session: Session) -> Scope:
 
 
 async def _running_scopes(session: Session) -> set[Scope]:
-    """Return the scopes of running engines that keep the candles of the settings."""
-    engines = [scope_of(engine) for engine in await StatusBoard(session.parts.client).read()]
-    return {scope for scope in engines if scope.candles == session.parts.scope.candles}
+    return {scope_of(engine) for engine in await running_engines(session)}
+
+
+async def running_engines(session: Session) -> list[EngineStatus]:
+    """Return the status of each running engine that keeps the candles of the settings."""
+    engines = await StatusBoard(session.parts.client).read()
+    return [engine for engine in engines if scope_of(engine).candles == session.parts.scope.candles]
 
 
 def natural_order(series: Series) -> tuple[str, int]:

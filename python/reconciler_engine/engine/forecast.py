@@ -36,12 +36,14 @@ class JobForecast:
         at: Instant of the next tick (ms UTC); None if the schedule has no more ticks.
         requests: Number of requests, without those for references and second looks.
         duration_ms: Time that the requests take at the full rate of the budget; for the verify run, of its share.
+        tick_of: Node of the running engine whose tick it is; None for the tick of the settings' cron expression.
     """
 
     job: str
     at: int | None
     requests: int
     duration_ms: int
+    tick_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
