@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import redis as redis_py
 from tests.integration.engines import DENSE, MINUTE, T0, THIN, engine
-from tests.integration.test_task_rules import status_of
+from tests.integration.test_task_rules import enter_engine, status_of
 from tests.integration.test_verify_run import Verified
 
 from reconciler_engine.engine.forecast import Forecast, forecast
 from reconciler_engine.engine.scheduled_passes import FULL_RECONCILE, GAP_SCAN, VERIFY
 from reconciler_engine.observe.status import JobStatus
 from reconciler_engine.planning.verification import DEFAULT_MAX_UNVERIFIED_MS, SPARE_MS
-from reconciler_engine.store.status_board import scope_of
 
 
 async def remove(world: Verified, *ages: int) -> None:
@@ -99,9 +98,7 @@ def test_beside_an_engine_the_ticks_are_the_engines(run_inside, redis_url):
     )
     engine = status_of("127.0.0.1:7").model_copy(update={"jobs": jobs})
     settings = {"RECONCILER_REDIS_URL": redis_url, "RECONCILER_TIMEFRAMES": "1h", "RECONCILER_SYMBOLS": "BTC-USD"}
-    with redis_py.Redis.from_url(redis_url) as client:
-        client.set(key := scope_of(engine).key(f"status:{engine.node}"), engine.model_dump_json())
-        client.hset("recon:engines", key, engine.node)
+    enter_engine(redis_url, engine)
     told = run_inside("plan", "--json", **settings).json["jobs"]
     assert {job["job"]: (job["at"], job["tick_of"]) for job in told} == {
         name: (at, engine.node) for name, at in ticks.items()

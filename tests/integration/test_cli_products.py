@@ -7,6 +7,7 @@ import json
 import pytest
 import redis as redis_py
 from tests.integration.conftest import wait_until
+from tests.integration.test_task_rules import enter_engine, status_of
 
 NOWHERE = "http://127.0.0.1:9"
 PRODUCTS = "/api/v3/brokerage/market/products"
@@ -113,6 +114,18 @@ def test_without_requests_a_symbol_that_the_kept_list_lacks_is_warned_of(
     warning = json.loads(done.err)
     assert warning["event"] == "symbol not in the kept product list, which may lack new products and futures"
     assert warning["fault"].startswith("symbol BTC-UDS is not a product of the exchange; near: BTC-USD")
+
+
+def test_beside_an_engine_of_another_exchange_its_list_counts(run_inside, run_pass, start_exchange, redis_url):
+    exchange = start_exchange(start=NOON)
+    run_pass("reconcile", "BTC-USD", exchange.url)
+    words = ("scan", "--symbols", "BTC-UDS,top:1:USD", "--timeframes", "1d", "--redis-url", redis_url, "--json")
+    assert run_inside(*words).code == 78
+    enter_engine(redis_url, status_of(exchange.url.removeprefix("http://")))
+    done = run_inside(*words)
+    assert json.loads(done.err)["fault"].startswith("symbol BTC-UDS is not a product of the exchange; near: BTC-USD")
+    assert symbols_of(done) == ["BTC-UDS", "BTC-USD"]
+    assert "BTC-UDS is not a product in" in run_inside("ready", "BTC-UDS", "1d", "--redis-url", redis_url).out
 
 
 def test_choices_come_from_the_environment_and_the_file_as_well(run_inside, start_exchange, redis_url, tmp_path):

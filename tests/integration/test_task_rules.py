@@ -20,7 +20,7 @@ from reconciler_engine.observe.status import EngineStatus
 from reconciler_engine.planning.verification import Verify
 from reconciler_engine.store.protocol import PROTOCOL, at_work
 from reconciler_engine.store.scope import Layout, Scope
-from reconciler_engine.store.status_board import EngineFacts
+from reconciler_engine.store.status_board import EngineFacts, scope_of
 
 SLOTS = 20
 RIGHT = truth(DENSE, span(SLOTS))
@@ -98,28 +98,32 @@ def status_of(source: str, **terms: str) -> EngineStatus:
     )  # fmt: skip
 
 
+def enter_engine(redis_url: str, status: EngineStatus) -> None:
+    """Write an engine's record, and list it among the engines."""
+    key = scope_of(status).key(f"status:{status.node}")
+    with redis_py.Redis.from_url(redis_url) as client:
+        client.set(key, status.model_dump_json())
+        client.hset("recon:engines", key, status.node)
+
+
 def test_a_command_that_would_ask_otherwise_than_the_engine_refuses(redis_url, run_inside, start_exchange):
     exchange = start_exchange()
     source = exchange.url.removeprefix("http://")
-    with redis_py.Redis.from_url(redis_url) as client:
 
-        def command_beside(**terms: str):
-            scope, status = Scope(1, 1, source), status_of(source, **terms)
-            key = scope.key(f"status:{status.node}")
-            client.set(key, status.model_dump_json())
-            client.hset("recon:engines", key, status.node)
-            return run_inside(
-                "reconcile", "--symbols", "BTC-USD", "--timeframes", "1h", "--redis-url", redis_url,
-                "--base-url", exchange.url, "--batch-size", 5,
-            )  # fmt: skip
+    def command_beside(**terms: str):
+        enter_engine(redis_url, status_of(source, **terms))
+        return run_inside(
+            "reconcile", "--symbols", "BTC-USD", "--timeframes", "1h", "--redis-url", redis_url,
+            "--base-url", exchange.url, "--batch-size", 5,
+        )  # fmt: skip
 
-        done = command_beside(base_url=f"https://{source}", batch_size="30", key_file="", egress="")
-        assert done.code == 78
-        assert done.err.count("the engine at work") == done.err.count("base_url ") + done.err.count("batch_size ") == 2
-        assert "batch_size 5: the engine at work on these candles (there) has 30" in done.err
-        assert exchange.requests() == []
-        # as the engine asks, so it may
-        assert command_beside(base_url=exchange.url, batch_size="5", key_file="").code != 78
+    done = command_beside(base_url=f"https://{source}", batch_size="30", key_file="", egress="")
+    assert done.code == 78
+    assert done.err.count("the engine at work") == done.err.count("base_url ") + done.err.count("batch_size ") == 2
+    assert "batch_size 5: the engine at work on these candles (there) has 30" in done.err
+    assert exchange.requests() == []
+    # as the engine asks, so it may
+    assert command_beside(base_url=exchange.url, batch_size="5", key_file="").code != 78
 
 
 @pytest.mark.parametrize(

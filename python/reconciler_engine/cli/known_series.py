@@ -7,10 +7,9 @@ from reconciler_engine.cli.session import Session
 from reconciler_engine.coinbase.base_url import COINBASE
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.series import Series
-from reconciler_engine.observe.status import EngineStatus
 from reconciler_engine.store.coverage import Coverage
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.store.status_board import StatusBoard, scope_of
+from reconciler_engine.store.status_board import scope_of
 
 
 async def known_series(session: Session, given: Given, *, may_lack: bool = False) -> list[Series]:
@@ -57,13 +56,7 @@ async def feed_scope(session: Session) -> Scope:
 
 
 async def _running_scopes(session: Session) -> set[Scope]:
-    return {scope_of(engine) for engine in await running_engines(session)}
-
-
-async def running_engines(session: Session) -> list[EngineStatus]:
-    """Return the status of each running engine that keeps the candles of the settings."""
-    engines = await StatusBoard(session.parts.client).read()
-    return [engine for engine in engines if scope_of(engine).candles == session.parts.scope.candles]
+    return {scope_of(engine) for engine in await session.running_engines()}
 
 
 def natural_order(series: Series) -> tuple[str, int]:

@@ -41,13 +41,13 @@ def plan(*, all_: bool, output: Output, given: Given) -> None:
     job's cron expression. Exit code 3: a series could not be read.
     """
     from reconciler_engine.cli.api_key import load_signed
-    from reconciler_engine.cli.known_series import known_series, running_engines
+    from reconciler_engine.cli.known_series import known_series
     from reconciler_engine.cli.session import Session, in_session
     from reconciler_engine.engine.forecast import forecast
 
     async def look(session: Session) -> Forecast:
         told = await forecast(session.parts, await known_series(session, given))
-        engines = await running_engines(session)
+        engines = await session.running_engines()
         jobs = [job if f"{job.job}_cron" in config.model_fields_set else _by(engines, job) for job in told.jobs]
         return replace(told, jobs=tuple(jobs))
 

@@ -114,7 +114,7 @@ def ready(
     async def ask(session: Session) -> tuple[Readiness, str | None]:
         asked = with_settings(options, config)
         readiness = await examine(session.parts.client, series.symbol, series.timeframe, count, **asked)
-        return readiness, describe_absence(series.symbol, await session.parts.products.read())
+        return readiness, describe_absence(series.symbol, await session.products())
 
     readiness, product = in_session(config, output, "ready", ask)
     if output.as_json:

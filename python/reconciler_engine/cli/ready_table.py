@@ -49,7 +49,7 @@ def show_all(
 
     async def ask(session: Session) -> tuple[_Told, ProductList]:
         series = await known_series(session, given)
-        listed = await session.parts.products.read()
+        listed = await session.products()
         if reach:
             return await _reach_back(session.parts, series, count, asked), listed
         questions = [ReadyQuestion(one.symbol, one.timeframe, count, **asked) for one in series]

@@ -14,6 +14,7 @@ import trio
 from reconciler_engine.cli.output import Output
 from reconciler_engine.cli.setting_sources import child_environment, default_data_dir
 from reconciler_engine.cli.standard_streams import terminal_style
+from reconciler_engine.coinbase.base_url import COINBASE
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.parts import Parts, open_parts
 from reconciler_engine.engine.symbols import choose_kept_symbols, choose_symbols
@@ -22,11 +23,13 @@ from reconciler_engine.engine.terms import check_terms, terms_of
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe import logs
+from reconciler_engine.observe.status import EngineStatus
 from reconciler_engine.store.client.server_check import check_readable, check_server
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.embedded.data_directory import DataDirectory
+from reconciler_engine.store.product_list import ProductList, ProductListStore
 from reconciler_engine.store.protocol import at_work, check_protocol
-from reconciler_engine.store.status_board import EngineFacts
+from reconciler_engine.store.status_board import EngineFacts, StatusBoard, scope_of
 from reconciler_engine.supervisor.server_child import embedded_server, locked, planned_server
 
 if TYPE_CHECKING:
@@ -54,7 +57,7 @@ class Session:
         """
         config = self.parts.config
         if self.source is None:
-            symbols = await choose_kept_symbols(config.symbols, self.parts)
+            symbols = choose_kept_symbols(config.symbols, await self.products())
         else:
             symbols = await choose_symbols(config.symbols, self.parts, self.source)
         return config.with_symbols(symbols).series()
@@ -65,7 +68,31 @@ class Session:
         Raises:
             StoreError: Redis did not answer.
         """
-        await choose_kept_symbols([symbol], self.parts)
+        choose_kept_symbols([symbol], await self.products())
+
+    async def products(self) -> ProductList:
+        """Return the kept product list of the settings' exchange.
+
+        If they leave the exchange open, and none is kept, return that of the exchange which the engines here ask.
+
+        Raises:
+            StoreError: Redis did not answer.
+        """
+        parts = self.parts
+        kept = await parts.products.read()
+        if kept.products or parts.config.base_url != COINBASE:
+            return kept
+        scopes = {scope_of(engine) for engine in await self.running_engines()}
+        return await ProductListStore(parts.client, scopes.pop()).read() if len(scopes) == 1 else kept
+
+    async def running_engines(self) -> list[EngineStatus]:
+        """Return the status of each running engine that keeps the candles of the settings.
+
+        Raises:
+            StoreError: Redis did not answer.
+        """
+        engines = await StatusBoard(self.parts.client).read()
+        return [engine for engine in engines if scope_of(engine).candles == self.parts.scope.candles]
 
     async def with_worker(self, direct: Callable[[], Awaitable[_Result]]) -> _Result:
         """Run `direct` while a worker in this process does tasks, beside workers that run already; return its result.

@@ -17,6 +17,7 @@ from reconciler_engine.engine.permitted_request import send
 from reconciler_engine.errors import ConfigError, PermitRefused, SourceError, SourceUnavailable
 from reconciler_engine.planning.backoff import Backoff
 from reconciler_engine.store.budget_use import asking_for
+from reconciler_engine.store.product_list import ProductList
 
 if TYPE_CHECKING:
     # HTTP is loaded where the exchange is asked.
@@ -72,17 +73,15 @@ async def choose_known_symbols(symbols: Sequence[str], parts: Parts, source: Coi
     return choice
 
 
-async def choose_kept_symbols(symbols: Sequence[str], parts: Parts) -> tuple[str, ...]:
+def choose_kept_symbols(symbols: Sequence[str], kept: ProductList) -> tuple[str, ...]:
     """Return the symbols of a configuration, selectors resolved by the list in Redis, without a request.
 
     Symbols that the list lacks are taken, with a warning that names similar ones; without a list they are not checked.
 
     Raises:
         ConfigError: There are selectors, but Redis has no list, or a selector matches nothing in it.
-        StoreError: Redis failed or refused the command.
     """
     unclear = _selector_texts(symbols)
-    kept = await parts.products.read()
     if not kept.products:
         if not unclear:
             return tuple(symbols)
