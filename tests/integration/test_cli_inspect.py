@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -295,9 +296,12 @@ def test_an_empty_series_and_a_key_of_another_type_are_told(run, server):
     assert (done.code, "WRONGTYPE" in done.json["error"]) == (3, True)
 
 
-def test_members_of_bars_that_no_clock_has_reached_are_no_candles(run, hold, newest):
+def test_members_of_bars_that_no_clock_has_reached_are_no_candles(run, hold, newest, server):
     hold([(age, member(newest - age * STEP)) for age in (-300, -200, -1, 0, 1, 2)], {}, [])
     report = run("--json").json
     assert (report["candles"], report["not_candles"]) == (3, 2)
     (found,) = [one for one in report["findings"] if one["rule"] == "not_a_candle"]
     assert [place["first"] for place in found["where"]] == [newest + 200 * STEP, newest + 300 * STEP]
+    # Between two open times, its own time is told: it is to be removed by hand.
+    server.zadd(SCOPE.candle_key(SERIES), {"{}": newest + 400 * STEP + 1_500})
+    assert re.search(r"^  \S+:\d\d:01\.500Z$", run().out, re.MULTILINE)

@@ -179,7 +179,8 @@ class CacheInspector:
             if member is None:
                 return
             found.malformed += 1
-            bars.flaws.note(Rule.NOT_A_CANDLE, timeframe.floor(member), timeframe.floor(member), 1)
+            # The cure is to remove it by hand, for which its own time is needed, not its slot's.
+            bars.flaws.note(Rule.NOT_A_CANDLE, member, member, 1)
             start = member + 1
 
     async def _ask_gate(self, found: InspectedCache) -> Readiness | None:
