@@ -222,8 +222,8 @@ def test_the_script_has_the_library_s_limits():
 @pytest.mark.parametrize(
     ("key", "arguments", "fault"),
     [
-        ("candles:1:1:BTC-USD:3m", [1], "is no series'; allowed: candles:"),
-        ("candle:1:1:BTC-USD:1m", [1], "key candle:1:1:BTC-USD:1m is no series'"),
+        ("candles:1:1:BTC-USD:3m", [1], "is not of a series; allowed: candles:"),
+        ("candle:1:1:BTC-USD:1m", [1], "key candle:1:1:BTC-USD:1m is not of a series"),
         ("candles:1:1:BTC-USD:1m", [], "bars nil is not allowed; allowed: 1 to 10000"),
         ("candles:1:1:BTC-USD:1m", [0], "bars 0 is not allowed"),
         ("candles:1:1:BTC-USD:1m", [10_001], "bars 10001 is not allowed"),

@@ -38,7 +38,7 @@ class Sighting(NamedTuple):
     """The feeder's newest candle of a series, and when it was first seen.
 
     Attributes:
-        newest: Open time of the newest member at the last look, whoever wrote it (ms UTC); None for an empty series.
+        newest: Open time of the newest member at the last look, by any writer (ms UTC); None for an empty series.
         live: Open time of the newest candle that the feeder wrote (ms UTC); None before its first.
         seen_at: When the feeder's newest candle was first seen (ms UTC).
     """

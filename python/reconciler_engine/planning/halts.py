@@ -22,7 +22,7 @@ def find_halts(absences: Mapping[str, Intervals], window: Interval, step: int) -
     """Return the slots in which the venue was halted.
 
     In a halted slot no dense product has a candle, and at least `WITNESSES` products are dense. Products that trade
-    rarely are no evidence: they share empty slots by chance.
+    rarely prove nothing: they share empty slots by chance.
 
     Args:
         absences: Slots of each product for which `can_be_halted` holds, on the grid. The caller leaves out products

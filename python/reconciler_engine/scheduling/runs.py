@@ -130,7 +130,7 @@ class JobRuns:
         self._figures = replace(figures, skipped=figures.skipped + 1, last_error=error or figures.last_error)
         why = "a run is still open" if error is None else f"cannot read whether a run is open: {error}"
         facts = {"job": tick.job, "slot": tick.slot, "reason": why, "summary": f"{tick.job:<14}  {why}"}
-        # An open run is normal, so it is no warning.
+        # An open run is normal, so this is not logged as a warning.
         level = logging.INFO if error is None else logging.WARNING
         _LOG.log(level, "tick skipped", extra=facts if error is None else {**facts, "error": error})
         self._emit(SlotSkipped(tick, error, elsewhere))

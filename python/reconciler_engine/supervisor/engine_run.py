@@ -174,7 +174,7 @@ class _Reload:
 
 
 def _contents(path: Path | None) -> bytes | None:
-    """Return the bytes of a file, or None if it cannot be read; whoever needs the file reports that."""
+    """Return the bytes of a file, or None if it cannot be read; the children that need the file report that."""
     try:
         return None if path is None else path.read_bytes()
     except OSError:

@@ -48,8 +48,8 @@ for _, layout in ipairs({ 'candles:%d+:%d+', 'candles:%d+', 'usercandles:%d+:%d+
     if not symbol then symbol, timeframe = key:match('^' .. layout .. ':([^:]+):([^:]+)$') end
 end
 if not STEPS[timeframe] then
-    return redis.error_reply('ERR key ' .. key .. ' is no series\'; allowed: candles:{user id}:{exchange id}:{symbol}:'
-        .. '{timeframe}, candles:{exchange id}:{symbol}:{timeframe} or usercandles:{user id}:{exchange id}:{symbol}:'
+    return redis.error_reply('ERR key ' .. key .. ' is not of a series; allowed: candles:{user id}:{exchange id}:'
+        .. '{symbol}:{timeframe}, candles:{exchange id}:{symbol}:{timeframe} or usercandles:{user id}:{exchange id}:{symbol}:'
         .. '{timeframe}, the timeframe one of 1m 5m 15m 30m 1h 2h 4h 6h 1d')
 end
 local function whole(text, least, most)
