@@ -51,7 +51,7 @@ async def count_keys(client: TrioRedis, scope: Scope, series: Sequence[Series]) 
 async def find_prefixes(client: TrioRedis, series: Sequence[Series]) -> list[str]:
     """Return prefixes under which some of these series have candle keys, whatever their ids and layout.
 
-    Only the first few ten thousand keys of one server are looked at; a user who may not SCAN gets none.
+    Looks at about 40,000 keys of one server; a user who may not SCAN gets no prefix.
 
     Raises:
         StoreError: Redis did not answer.
