@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import gc
 import inspect
 import os
 import signal
@@ -21,7 +20,6 @@ from hypothesis import settings
 from redis import utils as redis_utils
 from tests.cluster_servers import RealCluster, new_cluster
 
-from reconciler_engine.program_start import YOUNG_OBJECTS
 from reconciler_engine.store.client.server_check import wait_serving
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.embedded.binary import ServerPlan, find_binary
@@ -38,9 +36,6 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # For each connection redis-py reads the metadata of its own package again, which takes longer than most tests do.
 redis_utils.get_lib_version = functools.cache(redis_utils.get_lib_version)
-
-# As the product's processes do: a worker holds all tests, and each full collection would go through them.
-gc.set_threshold(YOUNG_OBJECTS)
 
 # A shell's background job ignores Ctrl-C and so would all it starts, which tests send one.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
