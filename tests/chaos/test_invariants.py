@@ -29,6 +29,7 @@ async def put(world: World, at: int, share: float) -> None:
     await world.client.zadd(world.scope.candle_key(SERIES), {member_of(SERIES, world.candle(at, values, share)): at})
 
 
+@pytest.mark.slow
 async def test_each_sees_its_damage(own_server, tmp_path):
     async with open_world(PLAN, tmp_path, own_server) as world:
         await settle(world)

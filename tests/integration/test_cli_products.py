@@ -189,6 +189,7 @@ def test_start_works_on_what_was_chosen_and_goes_on_without_an_unknown_symbol(
     assert "unknown to the exchange: BTC-UDS" in run_inside("status", "--redis-url", redis_url).out
 
 
+@pytest.mark.slow
 def test_a_signal_ends_a_start_that_waits_for_the_list(start_process, start_exchange, redis_url, tmp_path):
     faults = tmp_path / "faults.toml"
     faults.write_text('[[fault]]\nmode = "silence"\npath = "*/market/products"\n')

@@ -100,6 +100,7 @@ def test_a_term_that_all_processes_get_while_they_start_ends_in_order(start_engi
     wait_gone(below)
 
 
+@pytest.mark.slow
 def test_terms_that_all_processes_get_over_and_over_kill_none_of_them(start_engine, redis_url):
     """A service manager that tells the whole group; the supervisor tells its children as well."""
     engine = start_engine(redis_url)

@@ -63,7 +63,9 @@ def asked_time(exchange):
 
 
 # The same for five minutes in simulated time: tests/unit/test_limiting_priority.py.
-@pytest.mark.parametrize("seconds", [4, pytest.param(300, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "seconds", [pytest.param(4, marks=pytest.mark.slow), pytest.param(300, marks=pytest.mark.soak)]
+)
 def test_three_programs_and_an_engine_keep_one_budget(engine, redis_url, run_beside, tell_figure, seconds):
     lost = 0
     with watching_stalls() as stalled_s:

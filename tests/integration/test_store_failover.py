@@ -190,6 +190,7 @@ async def test_a_server_that_tells_no_role_is_not_asked_for_it_again(own_server,
         assert other.info("commandstats")["cmdstat_info"]["rejected_calls"] == 1
 
 
+@pytest.mark.slow
 def test_an_engine_works_on_within_ten_seconds_of_a_failover(start_engine, own_server, other_server, address):
     engine, _ = start_engine(RECONCILER_REDIS_URL=address.url)
     ready_worker(engine)

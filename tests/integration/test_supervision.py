@@ -156,6 +156,7 @@ def test_a_start_without_the_rights_ends_with_78(run_inside, start_exchange, own
     assert "Traceback" not in done.err
 
 
+@pytest.mark.slow
 def test_a_term_under_slow_answers_takes_what_comes_and_leaves_no_lease(start_engine, own_server):
     engine, exchange = start_engine('[[fault]]\nmode = "slow_head"\nseconds = 5\npath = "*/candles"')
     worker = ready_worker(engine)

@@ -105,6 +105,7 @@ def bother(url: str) -> None:
         assert get(f"{url}livez").status == HTTPStatus.OK
 
 
+@pytest.mark.slow
 def test_counts_outlive_strangers_and_the_death_of_processes(start_engine, redis_url):
     engine, url = start_engine(redis_url)
     web = engine.wait_event("child ready", child="web")["pid"]
